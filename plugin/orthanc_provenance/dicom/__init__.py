@@ -1,0 +1,1 @@
+"""Reading headers within bounds, splicing elements into bytes, and the pixel digest."""

@@ -1,0 +1,98 @@
+"""Reading the header of a DICOM object as it was received: bounded, without recursion, never the pixels.
+
+The file format is PS3.10 section 7; the transfer syntaxes are those of PS3.5 section 10. Encapsulated
+syntaxes need no care here: their Data Sets are Explicit VR Little Endian up to the pixels (PS3.5 A.4).
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from ..errors import HeaderError
+from .dataset import MAX_IN_ITEMS, Dataset
+from .scan import PIXEL_GROUP, Encoding, scan_elements
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+MAX_INFLATED = 1 << 29
+_PREAMBLE = 132
+_TRANSFER_SYNTAX = 0x00020010
+_DATASET = 0x00030000
+
+
+class Header(Dataset):
+    """The top-level elements of one object, up to its pixel data.
+
+    `buffer` is the whole file, or for the Deflated transfer syntax the file meta information followed by the
+    inflated Data Set. `meta` is the file meta information (PS3.10 section 7.1), None where there is none.
+    `dataset_start` is the offset of the Data Set in `buffer`, and `pixel_start` the offset of the first
+    element of group 7FE0 or above (the end of the buffer where there is none). `ordered` is false where tags
+    repeat or descend. `has_meta` is false where the preamble, the file meta information, or the Transfer
+    Syntax UID in it, is missing; without the latter the encoding had to be guessed.
+    """
+
+    __slots__ = ("dataset_start", "has_meta", "meta", "ordered", "pixel_start", "transfer_syntax")
+
+    def __init__(
+        self,
+        buffer: bytes,
+        start: int,
+        transfer_syntax: str,
+        meta: Dataset | None,
+        max_in_items: int = MAX_IN_ITEMS,
+    ) -> None:
+        syntax = transfer_syntax or _guess_syntax(buffer, start)
+        encoding = Encoding(explicit=syntax != IMPLICIT_LITTLE, little=syntax != EXPLICIT_BIG)
+        found = scan_elements(buffer, start, len(buffer), encoding, stop_at=PIXEL_GROUP)
+        super().__init__(buffer, found.elements, encoding, max_in_items=max_in_items)
+        self.meta = meta
+        self.dataset_start = start
+        self.pixel_start = found.stop
+        self.ordered = found.ordered
+        self.transfer_syntax = syntax
+        self.has_meta = bool(transfer_syntax) and buffer[128:_PREAMBLE] == b"DICM"
+
+
+def read_header(data: bytes, max_in_items: int = MAX_IN_ITEMS) -> Header:
+    """The header of the object in `data`, the bytes of a DICOM file (PS3.10), whole or cut behind the header.
+
+    `max_in_items` bounds the elements that may be read in the Items of Sequences, see `Dataset.items`. A
+    missing preamble, and a missing Transfer Syntax UID, are tolerated as toolkits do. Raises HeaderError
+    where the bytes are no DICOM object, are cut off inside the header, or exceed the bounds of `dicom.scan`.
+    """
+    body = _PREAMBLE if data[128:_PREAMBLE] == b"DICM" else 0
+    meta, transfer_syntax = None, ""
+    if data[body : body + 2] == b"\x02\x00":
+        # File meta information is Explicit VR Little Endian, whatever follows it.
+        found = scan_elements(data, body, len(data), Encoding(), stop_at=_DATASET)
+        meta, body = Dataset(data, found.elements, Encoding()), found.stop
+        transfer_syntax = meta.text(_TRANSFER_SYNTAX)
+    if transfer_syntax == DEFLATED:
+        data = data[:body] + _inflate(data[body:])
+    header = Header(data, body, transfer_syntax, meta, max_in_items)
+    if not header.elements:
+        raise HeaderError("no DICOM object: no data element could be read; is this a DICOM file?")
+    return header
+
+
+def _inflate(data: bytes) -> bytes:
+    """The Data Set of the Deflated Explicit VR Little Endian transfer syntax (PS3.5 A.5)."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(data, MAX_INFLATED)
+    except zlib.error as problem:
+        raise HeaderError(f"the deflated data set cannot be inflated: {problem}") from problem
+    if inflater.unconsumed_tail:
+        raise HeaderError(f"the deflated data set is larger than {MAX_INFLATED} bytes")
+    return inflated
+
+
+def _guess_syntax(data: bytes, start: int) -> str:
+    """Explicit or Implicit VR Little Endian, told by whether a VR follows the first tag."""
+    group = int.from_bytes(data[start : start + 2], "little")
+    if len(data) < start + 8 or not 0x0002 <= group <= 0x7FE0:
+        raise HeaderError("no DICOM object: neither a DICM prefix nor a data element; is this a DICOM file?")
+    vr = data[start + 4 : start + 6]
+    return EXPLICIT_LITTLE if vr.isalpha() and vr.isupper() else IMPLICIT_LITTLE
