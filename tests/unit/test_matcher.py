@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from evidence_samples import DATA, PRESENTATION_STATE, REAL_CT, equipment, labels, merged, shipped
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orthanc_provenance.dicom.header import EXPLICIT_BIG, IMPLICIT_LITTLE, Header, read_header
+from orthanc_provenance.errors import HeaderError
+from orthanc_provenance.evidence.acquisition import acquisition_evidence
+from orthanc_provenance.evidence.examples import example_header
+from orthanc_provenance.evidence.matcher import GATEWAY, match
+from orthanc_provenance.model import Evidence
+from orthanc_provenance.stamp.elements import MANUFACTURER
+
+
+def found(table: dict[str, object]) -> dict[str, Evidence]:
+    return {evidence.marker: evidence for evidence in match(shipped(), example_header(table))}
+
+
+def implicit(*elements: tuple[int, bytes]) -> Header:
+    encoded = b"".join(
+        struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value for tag, value in elements
+    )
+    return Header(encoded, 0, IMPLICIT_LITTLE, meta=None)
+
+
+def markers(header: Header) -> set[str]:
+    return {evidence.marker for evidence in match(shipped(), header)}
+
+
+@pytest.mark.parametrize("value", [b"YES", b"yes ", b"YES\0", b"  Yes  ", b"\\YES", b"YES\\"])
+def test_a_code_string_is_read_without_regard_to_case_padding_and_empty_values(value: bytes):
+    assert "standard.synthetic-data" in markers(implicit((0x0008001C, value)))
+
+
+def test_a_value_of_unknown_vr_is_read():
+    element = struct.pack("<HH2sHI", 0x0008, 0x001C, b"UN", 0, 4) + b"YES "
+    header = read_header(bytes(128) + b"DICM" + META + element)
+    assert markers(header) == {"standard.synthetic-data"}
+
+
+def test_big_endian_is_read():
+    element = struct.pack(">HH2sH", 0x0008, 0x001C, b"CS", 4) + b"YES "
+    assert markers(Header(element, 0, EXPLICIT_BIG, meta=None)) == {"standard.synthetic-data"}
+
+
+META = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + b"1.2.840.10008.1.2.1\0"
+
+
+def test_a_value_cut_to_the_length_of_its_vr_still_matches():
+    assert "ai.research-writers" in found(
+        {"ManufacturerModelName": "Mammography Enhancement Pipeline Output"}
+    )
+    assert "ai.research-writers" in found({"Manufacturer": "Mammography Enha"})
+
+
+def test_non_ascii_text_is_decoded_by_its_character_set():
+    header = example_header({"DeidentificationMethod": "Anonymisé à l'hôpital"})
+    (evidence,) = match(shipped(), header)
+    assert evidence.value == "Anonymisé à l'hôpital"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"PatientName": "StyleGAN2^MAISI", "PatientID": "StyleGAN2"},
+        {"Manufacturer": "Shanghai United Imaging", "SeriesDescription": "AIDR 3D"},
+        {"ManufacturerModelName": "GANTRY", "ProtocolName": "ORGANZKOERPER"},
+        {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]},
+        {"SeriesDescription": "PS LAX MR & AI"},
+        {"SeriesDescription": "T2W_FLAIR_SYNTHETIC"},
+        {"SeriesDescription": "DEEP INSPIRATION denoised"},
+        {
+            "CTDIPhantomTypeCodeSequence": [
+                {"CodeMeaning": "IEC Body Dosimetry Phantom", "CodeValue": "113691"}
+            ]
+        },
+        {"DerivationCodeSequence": [{"CodeMeaning": "StyleGAN2 synthetic", "CodeValue": "113072"}]},
+        {"Manufacturer": "Roentgen Technik", "SoftwareVersions": "diffusion 2.1"},
+    ],
+)
+def test_false_friends_are_no_evidence_of_synthesis(table: dict[str, object]):
+    assert [marker for marker, evidence in found(table).items() if evidence.axis == "origin"] == []
+
+
+def test_evidence_names_the_path_with_items_counted_from_one():
+    table = {
+        "ContributingEquipmentSequence": [*equipment("Acme", "PACS"), *equipment("x", "StyleGAN2", "109102")]
+    }
+    assert found(table)["generator.gan"].attribute == "(0018,A001)[2]>(0008,1090)"
+
+
+def test_code_evidence_names_the_item():
+    table = {
+        "DeidentificationMethodCodeSequence": [
+            {"CodeValue": "113105", "CodingSchemeDesignator": "99X"},
+            {"CodeValue": "113100", "CodingSchemeDesignator": "DCM"},
+        ]
+    }
+    evidence = found(table)["standard.deidentification-code"]
+    assert (evidence.attribute, evidence.value) == ("(0012,0064)[2]", "DCM:113100")
+
+
+def test_words_in_a_description_are_quoted_without_their_surroundings():
+    evidence = found({"SeriesDescription": "Doe John AI-generated CT of 1970"})["generator.words"]
+    assert evidence.value == "AI-generated CT"
+
+
+def test_a_private_block_is_found_wherever_it_was_reserved():
+    header = implicit(
+        (0x00130010, b"ACUSON"), (0x00130042, b"CTP "), (0x00131010, b"NO"), (0x00134210, b"LIDC-IDRI ")
+    )
+    (evidence,) = match(shipped(), header)
+    assert (evidence.marker, evidence.attribute) == ("deid.ctp-block", "(0013,4210)")
+
+
+def test_our_own_contributing_equipment_is_no_evidence():
+    item = {"Manufacturer": GATEWAY, "ManufacturerModelName": "StyleGAN2"}
+    assert found({"ContributingEquipmentSequence": [item]}) == {}
+    assert "generator.gan" in found({"ContributingEquipmentSequence": [{**item, "Manufacturer": "x"}]})
+
+
+def test_the_gateway_is_known_by_the_name_that_it_stamps():
+    assert GATEWAY == MANUFACTURER
+
+
+def test_evidence_does_not_depend_on_what_was_matched_before():
+    table = merged({"Manufacturer": "VICTRE", "PatientIdentityRemoved": "YES"}, {"ImageType": ["DERIVED"]})
+    first = match(shipped(), example_header(table))
+    match(shipped(), example_header({"Manufacturer": "DICOMator", "ImageType": ["ORIGINAL"]}))
+    assert match(shipped(), example_header(table)) == first
+
+
+def test_functional_groups_show_an_acquisition():
+    groups = {
+        "CTAcquisitionDetailsSequence": [{"RotationDirection": "CW"}],
+        "CTXRayDetailsSequence": [{"KVP": "120"}],
+        "CTReconstructionSequence": [{"ConvolutionKernel": "B30s"}],
+    }
+    table = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}
+    assert acquisition_evidence(example_header(table)) == ()
+    shared = acquisition_evidence(example_header({**table, "SharedFunctionalGroupsSequence": [groups]}))
+    assert {evidence.marker for evidence in shared} == {"acquisition.ct"}
+
+
+@pytest.mark.parametrize("value", ["0", "0.000", "", "UNKNOWN", "NONE", " 0 "])
+def test_zeros_and_placeholders_are_no_acquisition(value: str):
+    table = {**REAL_CT, "KVP": value, "XRayTubeCurrent": value, "RotationDirection": value}
+    assert acquisition_evidence(example_header(REAL_CT))
+    assert acquisition_evidence(example_header(table)) == ()
+
+
+def test_acquisition_attributes_of_another_kind_of_object_are_none():
+    assert acquisition_evidence(example_header({**REAL_CT, "SOPClassUID": PRESENTATION_STATE})) == ()
+
+
+def test_acquisition_evidence_repeats_no_serial_number_and_no_time():
+    table = {
+        "SOPClassUID": REAL_CT["SOPClassUID"],
+        "KVP": "50",
+        "Manufacturer": "XEOS",
+        "DeviceSerialNumber": "A10001",
+        "AcquisitionDate": "20240530",
+        "AcquisitionTime": "110246",
+    }
+    evidence = acquisition_evidence(example_header(table))
+    assert [found.value for found in evidence] == ["50", "present", "present"]
+
+
+_TAGS = st.sampled_from(
+    [
+        *shipped().plan.direct,
+        *shipped().plan.nested,
+        *(0x00080005, 0x00080016, 0x00130010, 0x00431010, 0x004310CA, 0x52009229, 0x52009230, 0x00189325),
+    ]
+)
+_VALUES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [b"YES ", b"DERIVED\\\\", b"CTP ", b"ISO_IR 192", b"\\ISO 2022 IR 87", b"\x1b$B\xff\xff"]
+    ),
+    st.just(struct.pack("<HHI", 0xFFFE, 0xE000, 8) + struct.pack("<HHI", 0x0008, 0x0070, 0)),
+)
+
+
+@given(st.dictionaries(_TAGS, _VALUES, max_size=12))
+def test_no_header_crashes_the_engine(values: dict[int, bytes]):
+    header = implicit(*((tag, values[tag] + b" " * (len(values[tag]) % 2)) for tag in sorted(values)))
+    match(shipped(), header)
+    acquisition_evidence(header)
+
+
+@pytest.mark.skipif(not labels(), reason="the real test files are not present")
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_no_damaged_file_crashes_the_engine(data: st.DataObject):
+    path = data.draw(st.sampled_from([label["path"] for label in labels()]))
+    content = bytearray((DATA / path).read_bytes()[:20_000])
+    for _ in range(data.draw(st.integers(1, 12))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        header = read_header(bytes(content))
+    except HeaderError:
+        return
+    match(shipped(), header)
+    acquisition_evidence(header)
