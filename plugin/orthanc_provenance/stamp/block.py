@@ -1,0 +1,183 @@
+"""The private block of a stamp (PS3.5 section 7.8.1): its dictionary as data, writing it and reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, TypeVar
+
+from ..dicom.dataset import Dataset
+from ..dicom.encode import NewElement
+from ..dicom.scan import Tag
+from ..errors import StampError
+from ..model import Assessment, Modifier, Origin, State
+
+CREATOR = "IMAGE PROVENANCE 1.0"
+GROUP = 0x0099
+MAX_MARKERS = 256
+IDENTITY_REMOVED = "identity-removed"
+DEFACED = "defaced"
+NO_PRIVACY = "none"
+_CREATORS = range((GROUP << 16) | 0x10, (GROUP << 16) | 0x100)
+_CREATOR_TAGS = frozenset(_CREATORS)
+_LONG_STRING = 64
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+class BlockElement(NamedTuple):
+    """One entry of the private dictionary: (0099,xx`number`)."""
+
+    number: int
+    vr: bytes
+    vm: str
+    keyword: str
+    name: str
+
+
+# LO, not CS, for the words: they are lower case with hyphens, and a stamp uses no synonyms.
+STATE = BlockElement(0x01, b"LO", "1", "ProvenanceState", "Provenance State")
+ORIGIN = BlockElement(0x02, b"LO", "1", "ProvenanceOrigin", "Provenance Origin")
+PRIVACY = BlockElement(0x03, b"LO", "1-n", "ProvenancePrivacy", "Provenance Privacy")
+LABELLED = BlockElement(0x04, b"CS", "1", "LabelledAsReceived", "Labelled As Received")
+MODIFIERS = BlockElement(0x05, b"LO", "1-n", "ProvenanceModifiers", "Provenance Modifiers")
+EVIDENCE = BlockElement(0x06, b"LO", "1-n", "EvidenceMarkers", "Evidence Markers")
+CATALOGUE_REVISION = BlockElement(0x07, b"LO", "1", "CatalogueRevision", "Catalogue Revision")
+# UC: `sha256:` and 64 digits are longer than the 64 characters of LO.
+PIXEL_DIGEST = BlockElement(0x08, b"UC", "1", "PixelDigest", "Pixel Digest")
+# Numbers that are kept for what a stamp of this creator may hold besides.
+DECLARATION_URI = BlockElement(0x09, b"UR", "1", "DeclarationURI", "Declaration URI")
+SIGNED_STATEMENT = BlockElement(0x0A, b"OB", "1", "SignedStatement", "Signed Statement")
+DICTIONARY = (
+    STATE,
+    ORIGIN,
+    PRIVACY,
+    LABELLED,
+    MODIFIERS,
+    EVIDENCE,
+    CATALOGUE_REVISION,
+    PIXEL_DIGEST,
+    DECLARATION_URI,
+    SIGNED_STATEMENT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the private block of an object says. What is missing or broken there is empty or None here.
+
+    Without a signature it is a claim of whoever wrote it.
+    """
+
+    state: State | None = None
+    origin: Origin | None = None
+    identity_removed: bool = False
+    defaced: bool = False
+    labelled: bool = False
+    modifiers: tuple[Modifier, ...] = ()
+    evidence: tuple[str, ...] = ()
+    catalogue_revision: str = ""
+    pixel_digest: str = ""
+
+    def agrees_with(self, assessment: Assessment, digest: str) -> bool:
+        """Whether a stamp for `assessment` and the pixel digest `digest` would say the same.
+
+        `labelled` means as received before the first stamp, and a stamp itself labels what is synthetic: so
+        a stamp that says "not labelled" agrees with an assessment that finds the label.
+        """
+        return (
+            self.state is assessment.state
+            and self.origin is assessment.origin
+            and self.identity_removed == assessment.privacy.identity_removed
+            and self.defaced == assessment.privacy.defaced
+            and (assessment.labelled or not self.labelled)
+            and self.pixel_digest == digest
+        )
+
+
+def long_strings(values: Iterable[str]) -> bytes:
+    """The values of one LO element (PS3.5 section 6.2): ASCII, the same in every character set.
+
+    Raises StampError where a value is not ASCII, holds a backslash or control character, or is longer than
+    64 characters.
+    """
+    texts = tuple(values)
+    for text in texts:
+        if not (text.isascii() and text.isprintable()) or "\\" in text or len(text) > _LONG_STRING:
+            raise StampError(f"{text!r} cannot be stamped: at most 64 ASCII characters without backslash")
+    return "\\".join(texts).encode("ascii")
+
+
+def block_values(
+    assessment: Assessment, catalogue_revision: str, digest: str
+) -> Mapping[BlockElement, bytes]:
+    """The encoded values of the block, without those that have nothing to say.
+
+    At most 256 marker ids are written, in the order of the evidence and each once. Raises StampError as
+    `long_strings` does.
+    """
+    privacy = assessment.privacy
+    flags = [
+        word
+        for word, is_set in ((IDENTITY_REMOVED, privacy.identity_removed), (DEFACED, privacy.defaced))
+        if is_set
+    ]
+    markers = list(dict.fromkeys(evidence.marker for evidence in assessment.evidence))
+    values = {
+        STATE: assessment.state.value.encode("ascii"),
+        ORIGIN: assessment.origin.value.encode("ascii"),
+        PRIVACY: "\\".join(flags or [NO_PRIVACY]).encode("ascii"),
+        LABELLED: b"YES" if assessment.labelled else b"NO",
+        MODIFIERS: "\\".join(assessment.modifiers).encode("ascii"),
+        EVIDENCE: long_strings(markers[:MAX_MARKERS]),
+        CATALOGUE_REVISION: long_strings([catalogue_revision]),
+        PIXEL_DIGEST: digest.encode("ascii"),
+    }
+    return {element: value for element, value in values.items() if value}
+
+
+def place_block(
+    present: Container[Tag], tags: Iterable[Tag], values: Mapping[BlockElement, bytes]
+) -> dict[Tag, NewElement]:
+    """The elements of the block in the first free place of group 0099, behind its Private Creator.
+
+    `tags` are those that are taken, `present` the same to look them up. Raises StampError where none is free.
+    """
+    taken = {(tag >> 8) & 0xFF for tag in tags if tag >> 16 == GROUP}
+    for creator in _CREATORS:
+        block = creator & 0xFF
+        if creator not in present and block not in taken:
+            placed = {creator: NewElement(b"LO", CREATOR.encode("ascii"))}
+            for element, value in values.items():
+                placed[(GROUP << 16) | (block << 8) | element.number] = NewElement(element.vr, value)
+            return placed
+    raise StampError("group 0099 has no free private block for a stamp")
+
+
+def read_stamp(dataset: Dataset) -> Stamp | None:
+    """What the stamp in `dataset` says; None where no Private Creator of ours is there."""
+    if _CREATOR_TAGS.isdisjoint(dataset.elements):
+        return None
+    block = next((tag & 0xFF for tag in _CREATORS if tag in dataset and dataset.text(tag) == CREATOR), None)
+    if block is None:
+        return None
+
+    def texts(element: BlockElement) -> tuple[str, ...]:
+        return dataset.texts((GROUP << 16) | (block << 8) | element.number)
+
+    privacy = texts(PRIVACY)
+    return Stamp(
+        state=_word(State, texts(STATE)),
+        origin=_word(Origin, texts(ORIGIN)),
+        identity_removed=IDENTITY_REMOVED in privacy,
+        defaced=DEFACED in privacy,
+        labelled=texts(LABELLED) == ("YES",),
+        modifiers=tuple(modifier for modifier in Modifier if modifier.value in texts(MODIFIERS)),
+        evidence=texts(EVIDENCE)[:MAX_MARKERS],
+        catalogue_revision="".join(texts(CATALOGUE_REVISION)[:1]),
+        pixel_digest="".join(texts(PIXEL_DIGEST)[:1]),
+    )
+
+
+def _word(words: type[_Word], values: tuple[str, ...]) -> _Word | None:
+    return next((word for word in words if values == (word.value,)), None)

@@ -1,0 +1,135 @@
+"""Which elements a stamp adds to an object, and why each of them.
+
+Everything is added, nothing replaced. What survives which de-identification differs: SyntheticData and the
+Contributing Equipment Item survive the Basic Application Level Confidentiality Profile (PS3.15 Table E.1-1),
+the private block survives with the Retain Safe Private Option, hence the declaration of it as safe.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from .. import __version__
+from ..dicom.codes import MODIFYING_EQUIPMENT
+from ..dicom.dataset import Dataset
+from ..dicom.encode import Item, NewElement
+from ..dicom.header import Header
+from ..dicom.scan import Tag
+from ..model import Assessment, State
+from .block import CREATOR, GROUP, block_values, long_strings, place_block, read_stamp
+from .signatures import signed_tags
+
+MANUFACTURER = "orthanc-provenance"
+MODEL_NAME = "DICOM Provenance Gateway"
+STATE_PREFIX = "STATE:"
+UNLABELLED = "LABELLED:NO"
+
+SYNTHETIC_DATA = 0x0008001C
+PRIVATE_CHARACTERISTICS_SEQUENCE = 0x00080300
+PRIVATE_GROUP_REFERENCE = 0x00080301
+PRIVATE_CREATOR_REFERENCE = 0x00080302
+BLOCK_IDENTIFYING_STATUS = 0x00080303
+CONTRIBUTING_EQUIPMENT_SEQUENCE = 0x0018A001
+PURPOSE_OF_REFERENCE = 0x0040A170
+_MANUFACTURER = 0x00080070
+_MODEL_NAME = 0x00081090
+_SOFTWARE_VERSIONS = 0x00181020
+_CODE_VALUE = 0x00080100
+_CODING_SCHEME = 0x00080102
+_CODE_MEANING = 0x00080104
+
+
+def stamp_elements(
+    header: Header, assessment: Assessment, catalogue_revision: str, digest: str
+) -> dict[Tag, NewElement]:
+    """The additions that make up the stamp of one object, for `dicom.splice.splice`.
+
+    `digest` is the pixel digest, `""` where the object has no pixels. An element that a digital signature
+    covers is left out. Raises StampError where a text cannot be written, where group 0099 is full, and where
+    it cannot be told what a signature covers.
+    """
+    signed = signed_tags(header)
+    added: dict[Tag, NewElement] = {}
+    if assessment.origin.is_synthetic and SYNTHETIC_DATA not in header:
+        added[SYNTHETIC_DATA] = NewElement(b"CS", b"YES")
+    if not _is_declared_safe(header):
+        added[PRIVATE_CHARACTERISTICS_SEQUENCE] = NewElement(b"SQ", (_SAFE_BLOCK,))
+    versions = software_versions(assessment, catalogue_revision)
+    if not _has_equipment(header, versions):
+        added[CONTRIBUTING_EQUIPMENT_SEQUENCE] = NewElement(b"SQ", (_equipment_item(versions),))
+    for tag in signed & added.keys():
+        del added[tag]
+    taken = header.elements.keys() | signed if signed else header.elements
+    added.update(place_block(taken, taken, block_values(assessment, catalogue_revision, digest)))
+    return added
+
+
+def software_versions(assessment: Assessment, catalogue_revision: str) -> tuple[str, ...]:
+    """Software Versions (0018,1020) of our Contributing Equipment Item, which carry the state.
+
+    Where artificial content came without a label, a last value says so: a de-identification that removes the
+    private block keeps the SyntheticData that the stamp added, and that must not pass as a label later.
+    """
+    versions = (__version__, catalogue_revision, f"{STATE_PREFIX}{assessment.state.value}")
+    unlabelled = assessment.origin.may_be_labelled and not assessment.labelled
+    return (*versions, UNLABELLED) if unlabelled else versions
+
+
+def claimed_states(header: Header) -> tuple[State, ...]:
+    """The states that our Contributing Equipment Items name: what a de-identification leaves of a stamp."""
+    items = header.items(CONTRIBUTING_EQUIPMENT_SEQUENCE)
+    ours = (item for item in items if item.text(_MANUFACTURER) == MANUFACTURER)
+    named = {version for item in ours for version in item.texts(_SOFTWARE_VERSIONS)}
+    return tuple(state for state in State if f"{STATE_PREFIX}{state.value}" in named)
+
+
+def claims_unlabelled(header: Header) -> bool:
+    """Whether a stamp, or what a de-identification left of one, says that the object came without a label."""
+    stamp = read_stamp(header)
+    if stamp is not None and stamp.origin is not None and stamp.origin.may_be_labelled and not stamp.labelled:
+        return True
+    return any(
+        item.text(_MANUFACTURER) == MANUFACTURER and UNLABELLED in item.texts(_SOFTWARE_VERSIONS)
+        for item in header.items(CONTRIBUTING_EQUIPMENT_SEQUENCE)
+    )
+
+
+_SAFE_BLOCK: Item = (
+    (PRIVATE_GROUP_REFERENCE, NewElement(b"US", GROUP)),
+    (PRIVATE_CREATOR_REFERENCE, NewElement(b"LO", CREATOR.encode("ascii"))),
+    (BLOCK_IDENTIFYING_STATUS, NewElement(b"CS", b"SAFE")),
+)
+"""Item of the Private Data Element Characteristics Sequence (PS3.3 section C.12.1): no PHI in the block."""
+
+
+@lru_cache(maxsize=64)
+def _equipment_item(versions: tuple[str, ...]) -> Item:
+    """A gateway that coerces attributes names itself as Modifying Equipment (PS3.3 section C.12.1.1.5)."""
+    purpose: Item = (
+        (_CODE_VALUE, NewElement(b"SH", MODIFYING_EQUIPMENT.value.encode("ascii"))),
+        (_CODING_SCHEME, NewElement(b"SH", MODIFYING_EQUIPMENT.scheme.encode("ascii"))),
+        (_CODE_MEANING, NewElement(b"LO", MODIFYING_EQUIPMENT.meaning.encode("ascii"))),
+    )
+    return (
+        (_MANUFACTURER, NewElement(b"LO", MANUFACTURER.encode("ascii"))),
+        (_MODEL_NAME, NewElement(b"LO", MODEL_NAME.encode("ascii"))),
+        (_SOFTWARE_VERSIONS, NewElement(b"LO", long_strings(versions))),
+        (PURPOSE_OF_REFERENCE, NewElement(b"SQ", (purpose,))),
+    )
+
+
+def _is_declared_safe(dataset: Dataset) -> bool:
+    return any(
+        item.integers(PRIVATE_GROUP_REFERENCE) == (GROUP,) and item.text(PRIVATE_CREATOR_REFERENCE) == CREATOR
+        for item in dataset.items(PRIVATE_CHARACTERISTICS_SEQUENCE)
+    )
+
+
+def _has_equipment(dataset: Dataset, versions: tuple[str, ...]) -> bool:
+    """Our Item may be there without the block, which a de-identification has removed."""
+    return any(
+        item.text(_MANUFACTURER) == MANUFACTURER
+        and item.text(_MODEL_NAME) == MODEL_NAME
+        and item.texts(_SOFTWARE_VERSIONS) == versions
+        for item in dataset.items(CONTRIBUTING_EQUIPMENT_SEQUENCE)
+    )

@@ -1,0 +1,68 @@
+"""What a copy that Orthanc made inherits from its source."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from orthanc_provenance.lineage import inherit
+from orthanc_provenance.model import Assessment, Axis, Evidence, Modifier, Origin, Privacy, State, Strength
+
+ACQUIRED = Assessment(
+    Origin.ACQUIRED,
+    evidence=(Evidence("acquisition.ct", "(0018,0060)", "120", Axis.ORIGIN, "acquired", Strength.EQUIPMENT),),
+)
+STRIPPED = Assessment(
+    Origin.UNDETERMINED,
+    Privacy(identity_removed=True),
+    evidence=(Evidence("deid", "(0012,0062)", "YES", Axis.PRIVACY, "identity-removed", Strength.DECLARED),),
+)
+GENERATED = Assessment(Origin.AI_GENERATED)
+
+
+def test_a_copy_that_lost_its_acquisition_evidence_stays_acquired_and_privacy_protected() -> None:
+    inherited = inherit(STRIPPED, ACQUIRED, "AnonymizedFrom")
+
+    assert inherited.state is State.PRIVACY_PROTECTED
+    assert Modifier.INHERITED in inherited.modifiers
+    assert inherited.evidence[-1].attribute == "AnonymizedFrom"
+
+
+@pytest.mark.parametrize("origin", [Origin.AI_GENERATED, Origin.SIMULATED, Origin.AI_DERIVED])
+@pytest.mark.parametrize("copy", [ACQUIRED, STRIPPED])
+def test_anonymising_never_makes_a_synthetic_object_real(copy: Assessment, origin: Origin) -> None:
+    assert inherit(copy, Assessment(origin), "AnonymizedFrom").origin is origin
+
+
+def test_the_label_that_our_own_stamp_gave_the_source_is_no_label_of_the_copy() -> None:
+    copy = Assessment(Origin.AI_GENERATED, labelled=True)
+
+    assert not inherit(copy, GENERATED, "ModifiedFrom").labelled
+
+
+def test_a_label_of_the_source_stays() -> None:
+    copy, source = (Assessment(Origin.AI_GENERATED, labelled=True) for _ in range(2))
+
+    assert inherit(copy, source, "ModifiedFrom").labelled
+
+
+def test_evidence_against_the_copy_is_not_overruled_by_a_real_source() -> None:
+    text = Evidence("words", "(0008,103E)", "GAN", Axis.ORIGIN, "ai-generated", Strength.TEXT)
+    copy = Assessment(Origin.UNDETERMINED, modifiers=(Modifier.CONFLICT,), evidence=(text,))
+
+    assert inherit(copy, ACQUIRED, "ModifiedFrom") == copy
+
+
+def test_an_object_that_could_not_be_assessed_stays_so() -> None:
+    failed = Assessment.failed("KeyError while assessing it")
+
+    assert inherit(failed, ACQUIRED, "ModifiedFrom") == failed
+
+
+@pytest.mark.parametrize(("copy", "source"), list(product(Origin, Origin)))
+def test_a_copy_is_never_less_suspicious_than_its_source(copy: Origin, source: Origin) -> None:
+    inherited = inherit(Assessment(copy), Assessment(source), "ModifiedFrom").origin
+
+    if source.may_be_labelled and copy is not Origin.NON_IMAGE:
+        assert inherited.may_be_labelled

@@ -1,0 +1,522 @@
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dicom_samples import (
+    BIG_ENDIAN,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    NATIVE,
+    bundled_files,
+    decode,
+    encode,
+    image,
+    real_files,
+)
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from orthanc_provenance import __version__
+from orthanc_provenance.dicom.digest import pixel_digest
+from orthanc_provenance.dicom.header import Header, read_header
+from orthanc_provenance.errors import HeaderError, StampError
+from orthanc_provenance.model import Assessment, Axis, Evidence, Modifier, Origin, Privacy, State, Strength
+from orthanc_provenance.stamp.apply import apply
+from orthanc_provenance.stamp.block import CREATOR, DICTIONARY, Stamp, read_stamp
+from orthanc_provenance.stamp.elements import MANUFACTURER, MODEL_NAME, claims_unlabelled
+
+REVISION = "2026.1"
+CES, PDEC, SYNTHETIC_DATA = 0x0018A001, 0x00080300, 0x0008001C
+MAC_PARAMETERS = 0x4FFE0001
+
+
+def evidence(*markers: str) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(marker, "(0008,0008)", "x", Axis.ORIGIN, "acquired", Strength.CODED) for marker in markers
+    )
+
+
+GENERATED = Assessment(Origin.AI_GENERATED, evidence=evidence("m-1"))
+ACQUIRED = Assessment(Origin.ACQUIRED, evidence=evidence("m-1", "m-2"))
+
+
+def stamped(data: bytes, assessment: Assessment = ACQUIRED) -> bytes:
+    out = apply(read_header(data), assessment, REVISION)
+    assert out is not None
+    return out
+
+
+def stamp_of(data: bytes) -> Stamp:
+    stamp = read_stamp(read_header(data))
+    assert stamp is not None
+    return stamp
+
+
+# --- what is written --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("syntax", [*NATIVE, DEFLATED])
+def test_a_stamp_reads_back_as_what_was_assessed(syntax: str) -> None:
+    assessment = Assessment(
+        Origin.AI_DERIVED,
+        Privacy(identity_removed=True, defaced=True),
+        labelled=True,
+        modifiers=(Modifier.CONVENTIONAL_DERIVATION, Modifier.CONFLICT),
+        evidence=evidence("m-1", "m-2", "m-1"),
+    )
+    data = encode(image(), syntax)
+
+    assert stamp_of(stamped(data, assessment)) == Stamp(
+        state=State.AI_DERIVED,
+        origin=Origin.AI_DERIVED,
+        identity_removed=True,
+        defaced=True,
+        labelled=True,
+        modifiers=(Modifier.CONVENTIONAL_DERIVATION, Modifier.CONFLICT),
+        evidence=("m-1", "m-2"),
+        catalogue_revision=REVISION,
+        pixel_digest=pixel_digest(read_header(data)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("origin", "flags"), list(itertools.product(Origin, itertools.product([False, True], repeat=3)))
+)
+def test_every_assessment_reads_back(origin: Origin, flags: tuple[bool, bool, bool]) -> None:
+    removed, defaced, labelled = flags
+    assessment = Assessment(origin, Privacy(removed, defaced), labelled)
+
+    stamp = stamp_of(stamped(encode(image()), assessment))
+
+    assert (stamp.state, stamp.origin) == (assessment.state, origin)
+    assert (stamp.identity_removed, stamp.defaced, stamp.labelled) == flags
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_synthetic_data_is_added_to_what_is_synthetic_and_to_nothing_else(origin: Origin) -> None:
+    dataset = decode(stamped(encode(image()), Assessment(origin)))
+
+    expected = "YES" if origin in (Origin.AI_GENERATED, Origin.SIMULATED) else None
+    assert dataset.get("SyntheticData") == expected
+
+
+@pytest.mark.parametrize("value", ["YES", "NO", ""])
+def test_synthetic_data_that_is_there_is_left_as_it_is(value: str) -> None:
+    dataset = decode(stamped(encode(image(SyntheticData=value)), GENERATED))
+
+    assert dataset.SyntheticData == value
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
+def test_the_gateway_names_itself_as_modifying_equipment(syntax: str) -> None:
+    (item,) = decode(stamped(encode(image(), syntax), GENERATED)).ContributingEquipmentSequence
+
+    (purpose,) = item.PurposeOfReferenceCodeSequence
+    assert (purpose.CodeValue, purpose.CodingSchemeDesignator) == ("109103", "DCM")
+    assert purpose.CodeMeaning == "Modifying Equipment"
+    assert (item.Manufacturer, item.ManufacturerModelName) == (MANUFACTURER, MODEL_NAME)
+    assert tuple(item.SoftwareVersions) == (__version__, REVISION, "STATE:ai-generated", "LABELLED:NO")
+
+
+def test_only_artificial_content_without_a_label_is_said_to_have_none() -> None:
+    labelled = decode(stamped(encode(image()), replace(GENERATED, labelled=True)))
+    original = decode(stamped(encode(image())))
+
+    for dataset in (labelled, original):
+        assert "LABELLED:NO" not in dataset.ContributingEquipmentSequence[0].SoftwareVersions
+        assert not claims_unlabelled(read_header(encode(dataset)))
+
+
+def test_what_came_without_a_label_is_known_even_after_the_private_block_was_removed() -> None:
+    dataset = decode(stamped(encode(image()), GENERATED))
+    dataset.remove_private_tags()
+
+    assert dataset.SyntheticData == "YES"
+    assert claims_unlabelled(read_header(encode(dataset)))
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
+def test_the_private_block_is_declared_safe(syntax: str) -> None:
+    (item,) = decode(stamped(encode(image(), syntax))).PrivateDataElementCharacteristicsSequence
+
+    assert item.PrivateGroupReference == 0x0099
+    assert item.PrivateCreatorReference == CREATOR
+    assert item.BlockIdentifyingInformationStatus == "SAFE"
+
+
+def test_a_declaration_that_is_there_already_is_not_repeated() -> None:
+    first = decode(stamped(encode(image())))
+    first.remove_private_tags()
+
+    again = decode(stamped(encode(first)))
+
+    assert len(again.PrivateDataElementCharacteristicsSequence) == 1
+    assert len(again.ContributingEquipmentSequence) == 1
+    assert again[0x00990010].value == CREATOR
+
+
+def test_an_equipment_item_of_another_state_is_kept_beside_the_new_one() -> None:
+    first = decode(stamped(encode(image()), ACQUIRED))
+    first.remove_private_tags()
+
+    again = decode(stamped(encode(first), Assessment(Origin.ACQUIRED, Privacy(identity_removed=True))))
+
+    states = [item.SoftwareVersions[-1] for item in again.ContributingEquipmentSequence]
+    assert states == ["STATE:original", "STATE:privacy-protected"]
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_earlier_equipment_is_kept(undefined: bool) -> None:
+    item = Dataset()
+    item.Manufacturer = "SCANNER"
+    before = image(ContributingEquipmentSequence=[item])
+    before["ContributingEquipmentSequence"].is_undefined_length = undefined
+
+    after = decode(stamped(encode(before)))
+
+    assert [item.Manufacturer for item in after.ContributingEquipmentSequence] == ["SCANNER", MANUFACTURER]
+
+
+def test_the_stamp_holds_nothing_of_the_patient_and_no_identifier() -> None:
+    dataset = image(PatientID="SECRET-1", PatientName="SECRET^2", DeviceSerialNumber="SECRET-3")
+    dataset.StudyInstanceUID = "1.99.1"
+    data = encode(dataset)
+
+    added = stamped(data, GENERATED)
+
+    for value in (b"SECRET-1", b"SECRET^2", b"SECRET-3", b"1.99.1", b"1.2.3"):
+        assert added.count(value) == data.count(value)
+
+
+def test_a_stamp_depends_on_its_arguments_alone() -> None:
+    for syntax in (*NATIVE, DEFLATED):
+        data = encode(image(), syntax)
+        assert stamped(data, GENERATED) == stamped(bytes(bytearray(data)), GENERATED)
+
+
+def test_a_digest_that_is_known_is_not_computed_again() -> None:
+    out = apply(read_header(encode(image())), ACQUIRED, REVISION, digest="sha256:known")
+
+    assert out is not None
+    assert stamp_of(out).pixel_digest == "sha256:known"
+
+
+def test_an_object_without_pixels_is_stamped_without_digest() -> None:
+    dataset = image()
+    del dataset[0x7FE00010]
+    data = stamped(encode(dataset), Assessment(Origin.NON_IMAGE))
+
+    assert stamp_of(data).pixel_digest == ""
+    assert stamp_of(data).state is State.NON_IMAGE
+    assert 0x00991008 not in read_header(data)
+
+
+def test_long_evidence_is_cut_to_256_markers() -> None:
+    assessment = Assessment(Origin.ACQUIRED, evidence=evidence(*(f"{n:064d}" for n in range(2000))))
+
+    markers = stamp_of(stamped(encode(image()), assessment)).evidence
+
+    assert markers == tuple(f"{n:064d}" for n in range(256))
+
+
+@pytest.mark.parametrize("revision", ["a\\b", "x" * 65, "zwölf", "a\nb"])
+def test_a_text_that_does_not_fit_is_refused(revision: str) -> None:
+    with pytest.raises(StampError, match="cannot be stamped"):
+        apply(read_header(encode(image())), ACQUIRED, revision)
+
+
+def test_the_dictionary_names_each_element_once() -> None:
+    for column in ("number", "keyword", "name"):
+        assert len({getattr(element, column) for element in DICTIONARY}) == len(DICTIONARY)
+    for element in DICTIONARY:
+        assert element.name.replace(" ", "") == element.keyword
+
+
+# --- coexistence with other private creators --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED])
+def test_the_first_free_block_beside_other_creators_is_taken(syntax: str) -> None:
+    dataset = image()
+    for block in (0x10, 0x11, 0x13):
+        dataset.add_new((0x0099, block), "LO", f"ACME {block}")
+        dataset.add_new((0x0099, block << 8 | 0x01), "LO", f"value {block}")
+
+    data = stamped(encode(dataset, syntax))
+
+    header = read_header(data)
+    assert header.text(0x00990012) == CREATOR
+    assert [header.text(0x00990000 | b << 8 | 1) for b in (0x10, 0x11, 0x13)] == [
+        "value 16",
+        "value 17",
+        "value 19",
+    ]
+    assert stamp_of(data).state is State.ORIGINAL
+    assert decode(data).private_block(0x0099, CREATOR)[0x01].value in ("original", b"original")
+
+
+def test_a_block_of_elements_without_creator_is_not_adopted() -> None:
+    dataset = image()
+    dataset.add_new(0x00991042, "LO", "orphan")
+
+    header = read_header(stamped(encode(dataset)))
+
+    assert header.text(0x00990011) == CREATOR
+    assert 0x00990010 not in header
+
+
+def test_a_full_group_is_refused() -> None:
+    dataset = image()
+    for block in range(0x10, 0x100):
+        dataset.add_new((0x0099, block), "LO", "ACME")
+
+    with pytest.raises(StampError, match="no free private block"):
+        stamped(encode(dataset))
+
+
+# --- stamping twice ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", Origin)
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED])
+def test_stamping_twice_changes_nothing(origin: Origin, syntax: str) -> None:
+    assessment = Assessment(origin, Privacy(defaced=True), modifiers=(Modifier.PHANTOM,))
+    first = stamped(encode(image(), syntax), assessment)
+
+    assert apply(read_header(first), assessment, REVISION) is None
+
+
+def test_a_newer_catalogue_does_not_replace_a_stamp_that_says_the_same() -> None:
+    first = stamped(encode(image()), ACQUIRED)
+
+    assert apply(read_header(first), Assessment(Origin.ACQUIRED, evidence=evidence("m-3")), "2027.1") is None
+
+
+def test_the_label_that_a_stamp_has_added_does_not_count_as_received() -> None:
+    first = stamped(encode(image()), Assessment(Origin.AI_GENERATED, labelled=False))
+
+    assert apply(read_header(first), Assessment(Origin.AI_GENERATED, labelled=True), REVISION) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Assessment(Origin.SIMULATED, labelled=True),
+        Assessment(Origin.AI_GENERATED, Privacy(identity_removed=True), labelled=True),
+        Assessment(Origin.AI_GENERATED, Privacy(defaced=True), labelled=True),
+        Assessment(Origin.AI_GENERATED, labelled=False),
+    ],
+)
+def test_a_stamp_that_says_something_else_is_never_overwritten(other: Assessment) -> None:
+    first = stamped(encode(image()), Assessment(Origin.AI_GENERATED, labelled=True))
+
+    with pytest.raises(StampError, match="another provenance stamp"):
+        apply(read_header(first), other, REVISION)
+
+
+def test_a_stamp_for_other_pixels_is_never_overwritten() -> None:
+    first = decode(stamped(encode(image())))
+    first.PixelData = bytes(16)
+
+    with pytest.raises(StampError, match="another provenance stamp"):
+        apply(read_header(encode(first)), ACQUIRED, REVISION)
+
+
+def test_a_broken_stamp_reads_as_empty_and_is_kept() -> None:
+    dataset = image()
+    dataset.add_new(0x00990010, "LO", CREATOR)
+    for element in DICTIONARY:
+        dataset.add_new(0x00991000 | element.number, "UN", b"\xff\x1b\\\xfe")
+    header = read_header(encode(dataset))
+
+    stamp = read_stamp(header)
+
+    assert stamp is not None
+    assert (stamp.state, stamp.origin, stamp.modifiers, stamp.labelled) == (None, None, (), False)
+    with pytest.raises(StampError, match="another provenance stamp, of state unknown"):
+        apply(header, ACQUIRED, REVISION)
+
+
+def test_a_stamp_whose_vrs_got_lost_is_still_read() -> None:
+    first = decode(stamped(encode(image()), GENERATED))
+    for tag in [element.tag for element in first.group_dataset(0x0099) if element.tag.element > 0xFF]:
+        value = first[tag].value
+        text = "\\".join(value) if not isinstance(value, str) else value
+        first.add_new(tag, "UN", text.encode() + b" " * (len(text) % 2))
+    header = read_header(encode(first))
+
+    assert apply(header, GENERATED, REVISION) is None
+
+
+def test_an_object_without_stamp_has_none() -> None:
+    assert read_stamp(read_header(encode(image()))) is None
+
+
+def test_cut_off_pixels_are_refused() -> None:
+    with pytest.raises(StampError, match="pixels"):
+        apply(read_header(encode(image())[:-4]), ACQUIRED, REVISION)
+
+
+# --- digital signatures -----------------------------------------------------------------------------------
+
+
+def signed(*tags: int) -> Dataset:
+    mac = Dataset()
+    mac.MACIDNumber = 1
+    mac.DataElementsSigned = [Tag(tag) for tag in tags] if tags else None
+    item = Dataset()
+    item.Manufacturer = "SCANNER"
+    return image(ContributingEquipmentSequence=[item], MACParametersSequence=[mac])
+
+
+@pytest.mark.parametrize("syntax", NATIVE)
+def test_signed_elements_are_left_out_and_the_rest_is_written(syntax: str) -> None:
+    data = encode(signed(0x00080060, CES), syntax)
+
+    header = read_header(stamped(data, GENERATED))
+
+    before = read_header(data)
+    assert header.raw(CES) == before.raw(CES)
+    assert header.raw(MAC_PARAMETERS) == before.raw(MAC_PARAMETERS)
+    assert header.text(SYNTHETIC_DATA) == "YES"
+    assert len(header.items(PDEC)) == 1
+    assert stamp_of(header.buffer).state is State.AI_GENERATED
+    assert apply(header, GENERATED, REVISION) is None
+
+
+def test_signatures_over_other_elements_do_not_matter() -> None:
+    header = read_header(stamped(encode(signed(0x00080060, 0x7FE00010)), GENERATED))
+
+    assert len(header.items(CES)) == 2
+
+
+def test_an_absent_element_that_is_signed_is_not_added() -> None:
+    header = read_header(stamped(encode(signed(SYNTHETIC_DATA, PDEC, 0x00990010)), GENERATED))
+
+    assert SYNTHETIC_DATA not in header
+    assert PDEC not in header
+    assert header.text(0x00990011) == CREATOR
+
+
+def test_an_object_whose_signatures_cannot_be_told_is_refused() -> None:
+    with pytest.raises(StampError, match="signed"):
+        stamped(encode(signed()))
+    empty = image(MACParametersSequence=[])
+    with pytest.raises(StampError, match="signed"):
+        stamped(encode(empty))
+
+
+# --- real objects: the differences are the documented ones ---------------------------------------------
+
+
+# What is wrong with the files that take no stamp, by name.
+REFUSED = {
+    "syntax-1.2.840.10008.1.2": "no complete file meta",
+    "rtstruct": "no complete file meta",
+    "ExplVR_LitEndNoMeta": "no complete file meta",
+    "syntax-1.2.840.10008.1.2.4.50": r"\(0008,0000\) does not say",
+    "chrKoreanMulti": r"\(0008,0000\) does not say",
+    "693_J2KI": r"\(0008,0000\) does not say",
+    "winter": "repeat or descend",
+    "MR_truncated": "cut off",
+    "SC_rgb_jpeg": "no VRs",
+}
+
+
+def files() -> list[Path]:
+    return real_files() + bundled_files()
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in files() if path.stem in REFUSED], ids=lambda path: path.stem
+)
+def test_objects_that_take_no_stamp_are_refused_with_the_reason(path: Path) -> None:
+    with pytest.raises(StampError, match=REFUSED[path.stem]):
+        stamped(path.read_bytes(), GENERATED)
+
+
+def is_readable(path: Path) -> bool:
+    try:
+        read_header(path.read_bytes())
+    except HeaderError:
+        return False
+    return True
+
+
+STAMPABLE = [path for path in files() if path.stem not in REFUSED and is_readable(path)]
+
+
+def test_nearly_all_files_are_stamped() -> None:
+    assert len(STAMPABLE) > 0.8 * len(files())
+
+
+def differences(before: Dataset, after: Dataset) -> set[int]:
+    """The tags at which two Data Sets differ as pydicom reads them, undecoded where it can be."""
+    differing = set(before.keys()) ^ set(after.keys())
+    for tag in set(before.keys()) & set(after.keys()):
+        old, new = before.get_item(tag), after.get_item(tag)
+        assert old is not None
+        assert new is not None
+        if old.VR != new.VR or old.value != new.value:
+            differing.add(tag)
+    return {int(tag) for tag in differing}
+
+
+def allowed(header: Header) -> set[int]:
+    """What a stamp of synthetic content may add or change in the object of `header`."""
+    groups = {tag & 0xFFFF0000 for tag in (CES, PDEC)}
+    return {CES, PDEC, SYNTHETIC_DATA} | {tag for tag in groups if tag in header}
+
+
+@pytest.mark.parametrize("path", STAMPABLE, ids=lambda path: path.stem)
+def test_real_objects_get_their_stamp_and_nothing_else(path: Path) -> None:
+    data = path.read_bytes()
+    header = read_header(data)
+    after = stamped(data, GENERATED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        old, new = decode(data), decode(after)
+        changed = differences(old, new)
+
+    ours = {tag for tag in changed if tag >> 16 == 0x0099}
+    assert ours == block_tags(new)
+    assert changed - ours <= allowed(header)
+    assert {CES, PDEC, SYNTHETIC_DATA} <= changed
+    assert "STATE:ai-generated" in new.ContributingEquipmentSequence[-1].SoftwareVersions
+    assert dict(old.file_meta) == dict(new.file_meta)
+    assert apply(read_header(after), GENERATED, REVISION) is None
+
+
+def block_tags(dataset: Dataset) -> set[int]:
+    """The tags of our private block, its Private Creator included."""
+    start = 0x00990000 | dataset.private_block(0x0099, CREATOR).block_start
+    inside = {int(element.tag) for element in dataset.group_dataset(0x0099)}
+    return {0x00990000 | start >> 8 & 0xFF} | (inside & set(range(start, start + 0x100)))
+
+
+@pytest.mark.parametrize("path", STAMPABLE, ids=lambda path: path.stem)
+def test_real_objects_stay_byte_for_byte_outside_the_stamp(path: Path) -> None:
+    data = path.read_bytes()
+    old = read_header(data)
+    new = read_header(stamped(data, GENERATED))
+    added = sorted(set(new.elements) - set(old.elements))
+    length = sum(new.elements[tag].end - new.elements[tag].start for tag in added)
+    if CES in old:
+        length += (
+            new.elements[CES].end - new.elements[CES].start - old.elements[CES].end + old.elements[CES].start
+        )
+
+    assert len(new.buffer) == len(old.buffer) + length
+    assert new.buffer[: new.dataset_start] == old.buffer[: old.dataset_start]
+    assert new.buffer[new.pixel_start :] == old.buffer[old.pixel_start :]
+    assert pixel_digest(new) == pixel_digest(old)
+    assert list(new.elements) == sorted(new.elements)
+    for tag, element in old.elements.items():
+        if tag not in allowed(old):
+            found = new.elements[tag]
+            assert new.buffer[found.start : found.end] == old.buffer[element.start : element.end]
