@@ -1,0 +1,1 @@
+"""The SQL store behind gate, doors and reports: schema, one writer, search, reconcile."""
