@@ -1,0 +1,1 @@
+"""The Flask application: research doors and the REST API."""

@@ -1,0 +1,69 @@
+"""The web application that the host mounts: the research door of every route, and the REST API.
+
+It trusts one thing in its environment, `REMOTE_USER`, which the host's bridge sets from what Orthanc has
+authenticated. All errors are JSON, `{"error": "…", "status": 404}`, and none of them shows how it came about.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Response
+from sqlalchemy import Engine
+from werkzeug.exceptions import HTTPException
+
+from ..doors import dicomweb
+from ..doors.services import Services
+from ..errors import IndexUnavailable
+from . import api
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 5
+
+
+def create_app(services: Services, engine: Engine, status: Callable[[], dict[str, Any]]) -> Flask:
+    """The application. `status` gives the values of `GET /provenance/api/status`."""
+    app = Flask(__name__, static_folder=None)
+    # Paths are taken as they are: a redirect would tell what exists to whoever may not ask.
+    app.url_map.merge_slashes = False
+    for route in services.settings.routes:
+        app.register_blueprint(dicomweb.blueprint(services, route))
+    app.register_blueprint(api.blueprint(services.settings, engine, status))
+    app.register_error_handler(HTTPException, _show)
+    app.register_error_handler(IndexUnavailable, _show_closed)
+    app.after_request(_secure)
+    return app
+
+
+def _show(problem: HTTPException) -> Response:
+    """An error as JSON, with the headers that belong to it. Flask has logged what was not expected."""
+    code = problem.code or 500
+    text = "internal error; Orthanc's log says more" if code >= 500 else problem.description
+    response = Response(json.dumps({"error": text, "status": code}), code)
+    for name, value in problem.get_headers():
+        if name.lower() != "content-type":
+            response.headers.add(name, value)
+    response.content_type = "application/json"
+    return response
+
+
+def _show_closed(problem: IndexUnavailable) -> Response:
+    """Research is closed. The reason may name files of the server, so that only the log has it.
+
+    Whoever closed research has told why; to tell it for every request would flood the log.
+    """
+    log.info("a request found research closed: %s", problem)
+    text = "research is closed while the index is not available; try again later"
+    response = Response(json.dumps({"error": text, "status": 503}), 503, content_type="application/json")
+    response.headers["Retry-After"] = str(_RETRY_SECONDS)
+    return response
+
+
+def _secure(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-store"
+    return response
