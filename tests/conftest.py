@@ -1,0 +1,59 @@
+"""Fixtures for tests that run a real Orthanc, and the place of the real DICOM files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CHECKOUT / "scripts"))
+
+if TYPE_CHECKING:
+    from launch import Server, ServerFactory
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test on an Orthanc runs on each version in PROVENANCE_ORTHANC, by default on both."""
+    if "orthanc_version" in metafunc.fixturenames:
+        versions = os.environ.get("PROVENANCE_ORTHANC", "1.12,1.13").split(",")
+        metafunc.parametrize("orthanc_version", [name.strip() for name in versions], scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for a server needs an Orthanc: `-m "not orthanc"` leaves these out."""
+    for item in items:
+        if "orthanc_version" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.orthanc)
+
+
+@pytest.fixture(scope="session")
+def server_factory(orthanc_version: str) -> ServerFactory:
+    """`with server_factory(config={...}) as server:` runs the Orthanc under test; see `running_orthanc`.
+
+    By default on a data folder of its own that is removed at the end, on free ports, with our plugin.
+    """
+    from launch import running_orthanc
+
+    return partial(running_orthanc, orthanc_version)
+
+
+@pytest.fixture(scope="session")
+def shared_server(server_factory: ServerFactory) -> Iterator[Server]:
+    """One server with the shipped configuration, for tests that do not mind what others stored in it."""
+    with server_factory() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real DICOM files: PROVENANCE_TEST_DATA, else ../shared/data beside the project."""
+    folder = Path(os.environ.get("PROVENANCE_TEST_DATA") or CHECKOUT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real DICOM files in {folder}: set PROVENANCE_TEST_DATA to a folder that has some")
+    return folder
