@@ -202,7 +202,7 @@ TRIES = (
     Try("POST", "/instances", b"DICM"),
     Try("POST", "/instances/{instance}/anonymize", {}),
     Try("POST", "/instances/{instance}/modify", {"Replace": {"PatientName": "X"}}),
-    Try("POST", "/instances/{instance}/export", b"/tmp/exported.dcm"),
+    Try("POST", "/instances/{instance}/export", b"exported.dcm"),
     Try("POST", "/studies/{study}/anonymize", {}),
     Try("POST", "/studies/{study}/modify", {"Replace": {"PatientName": "X"}}),
     Try("POST", "/studies/{study}/archive", {}),
