@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,7 +36,6 @@ _OLDEST_ORTHANC = (1, 12, 7)
 _DECODING_ORTHANC = (1, 13, 0)
 _HTTP_THREADS = 50  # Orthanc's default
 _STEP_SECONDS = 0.2
-_SWITCH_SECONDS = 0.001
 _callbacks: list[Callable[..., Any]] = []
 
 
@@ -133,8 +131,6 @@ class Plugin:
         answer = _kept(callbacks.rest(authenticated=self._authenticated))
         for root in (*(route.dicom_web_root for route in self._settings.routes), "/provenance"):
             orthanc.RegisterRestCallback(f"{root}(/.*)?", answer)
-        # Python hands the interpreter over every 5 ms; a modality must not wait for a background thread.
-        sys.setswitchinterval(_SWITCH_SECONDS)
         for hole in self._holes:
             log.error("research stays closed, because of %s: %s", hole.name, hole.advice)
         log.info("version %s, catalogue %s", __version__, self._catalogue.revision)
