@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from orthanc_provenance.cli import classify_file
+from orthanc_provenance.commands.classify import classify_file
 from orthanc_provenance.evidence.catalogue import load_catalogue
 
 from . import images

@@ -25,7 +25,8 @@ ORDER = (
     {"gate"},
     {"doors"},
     {"web"},
-    {"host", "cli"},
+    {"host", "commands"},
+    {"cli"},
 )
 PLACE = {room: number for number, rooms in enumerate(ORDER) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in PLACE)
