@@ -85,7 +85,67 @@ SIMPLE_ITK: Table = {
     "KVP": "",
     "RescaleType": "HU",
 }
+# What simulators and an AI framework write, literally.
+VICTRE: Table = {
+    "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.2",
+    "Modality": "MG",
+    "ImageType": ["ORIGINAL", "PRIMARY"],
+    "Manufacturer": "VICTRE",
+    "InstitutionName": "FDA",
+    "InstitutionalDepartmentName": "DIDSR",
+    "SoftwareVersions": "MC-GPU_1.5b",
+    "ClinicalTrialProtocolName": "VICTRE",
+    "ClinicalTrialSiteName": "FDA",
+    "ConversionType": "SYN",
+    "StudyDescription": "Simulated Digital Mammography",
+}
+DICOMATOR: Table = {
+    "SOPClassUID": CT,
+    "Modality": "CT",
+    "ImageType": ["DERIVED", "PRIMARY", "AXIAL"],
+    "SyntheticData": "YES",
+    "Manufacturer": "DICOMator",
+    "InstitutionName": "Virtual Hospital",
+    "StationName": "Blender",
+    "DerivationDescription": "Synthetic CT image voxelized from Blender geometry",
+}
+MONAI_DEPLOY: Table = {
+    "SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4",
+    "Modality": "SEG",
+    "Manufacturer": "MONAI Deploy",
+    "ManufacturerModelName": "MONAI Deploy App SDK",
+    "SeriesDescription": "CAUTION: Not for Diagnostic Use, for research use only.",
+    "StudyDescription": "AI results.",
+    "ContributingEquipmentSequence": [
+        {
+            "Manufacturer": "MONAI Deploy",
+            "PurposeOfReferenceCodeSequence": [
+                {
+                    "CodeValue": "Newcode1",
+                    "CodingSchemeDesignator": "99IHE",
+                    "CodeMeaning": '"Processing Algorithm',
+                }
+            ],
+        }
+    ],
+}
 CONVERTED = (NII2DCM, SLICER, SIMPLE_ITK)
+
+
+# A file of a site with one entry.
+ENTRY = """
+[[marker]]
+id = "site.generator"
+title = "A generator of this site"
+attributes = "Manufacturer"
+equals = "Dream Factory"
+axis = "origin"
+says = "ai-generated"
+strength = "equipment"
+source = "its manual"
+examples.match = [{ Manufacturer = "Dream Factory" }]
+examples.no_match = [{ Manufacturer = "Dream" }]
+"""
 
 
 @cache
@@ -132,3 +192,15 @@ def merged(*tables: Mapping[str, Any]) -> Table:
             else:
                 result.setdefault(key, value)
     return result
+
+
+def load_site(directory: Path, **files: str) -> Catalogue:
+    """The catalogue with the `files` of a site in `directory`."""
+    for name, content in files.items():
+        (directory / f"{name}.toml").write_text(content, encoding="utf-8")
+    return load_catalogue(directory)
+
+
+def ids(catalogue: Catalogue) -> set[str]:
+    """The ids of the markers in force."""
+    return {marker.id for marker in catalogue.markers}

@@ -1,8 +1,10 @@
 """The small language of marker files: where to look (attribute paths) and what for (patterns).
 
 Paths. A keyword of PS3.6 (`Manufacturer`), a tag (`(0008,001C)`), or a private element by the creator of its
-block (`(0043,"GEMS_PARM_01",CA)`, PS3.5 section 7.8.1); steps through Sequences are joined by `>`. Two
-abbreviations stand for several attributes: `@equipment` and `@description`.
+block (`(0043,"GEMS_PARM_01",CA)`, PS3.5 section 7.8.1); steps through Sequences are joined by `>`. Three
+abbreviations stand for several attributes: `@equipment`, `@derivation` (descriptions of the series, the
+image and its making) and `@description` (these, and descriptions of study and protocol, which an object
+shares with others of its study).
 
 Patterns, all without regard to case, each a text or a list of texts of which one must fit:
 
@@ -11,6 +13,7 @@ Patterns, all without regard to case, each a text or a list of texts of which on
 * `token`   whole words inside the value: letters and digits must not touch the match. A blank in the token
             stands for any run of blanks, dashes, dots and underscores, or none
 * `regex`   a Python regular expression, searched in the first 1,024 characters
+* `words`   the same, for what people write: dashes and underscores in the value count as blanks
 * `code`    `SCHEME:VALUE`, an Item of a Code Sequence (PS3.3 section 8)
 * `present` (true) any value, or any Item
 """
@@ -18,22 +21,40 @@ Patterns, all without regard to case, each a text or a list of texts of which on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
 from ..dicom.scan import Tag
 
 MAX_INPUT = 1024
+KINDS = ("equals", "token", "prefix", "words", "regex", "code", "present")
 _MAX_REGEX = 300
+_MAX_UNBOUNDED = 2
+_MAX_REPEATS = 64
 _KEYWORDS_OF_NEWER_EDITIONS = {"SyntheticData": 0x0008001C}
 _STANDARD = re.compile(r"^\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-f]{4})\)?$")
 _PRIVATE = re.compile(r"""^\(([0-9A-Fa-f]{4}),["']([^"']{1,64})["'],(?:xx)?([0-9A-Fa-f]{2})\)$""")
-_NESTED_QUANTIFIER = re.compile(r"\([^()]*[+*][^()]*\)[+*{]|\\[1-9]|\(\?P=")
+_BLANKS = {ord(letter): ord(" ") for letter in "-_"}
+_ONE_LETTER = re.compile(r"\\.|\[\^?\]?[^\]]*\]")
+_BACK_REFERENCE = re.compile(r"\\[1-9]|\(\?P=")
+_QUANTIFIED_GROUP = re.compile(r"\)[*+{]")
+_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
+_REPEATS = re.compile(r"\{(?:\d*,)?(\d+)\}")
 _LONG_TEXT = frozenset({"ST", "LT", "UT", "UR"})
 
 _ITEM = "ContributingEquipmentSequence>"
+_DERIVATION = (
+    "SeriesDescription",
+    "DerivationDescription",
+    "ImageComments",
+    "ContentDescription",
+    _ITEM + "ContributionDescription",
+    "SharedFunctionalGroupsSequence>DerivationImageSequence>DerivationDescription",
+    "PerFrameFunctionalGroupsSequence>DerivationImageSequence>DerivationDescription",
+)
 _ABBREVIATIONS = {
     "@equipment": (
         "Manufacturer",
@@ -43,14 +64,12 @@ _ABBREVIATIONS = {
         _ITEM + "ManufacturerModelName",
         _ITEM + "SoftwareVersions",
     ),
+    "@derivation": _DERIVATION,
     "@description": (
-        "SeriesDescription",
+        *_DERIVATION,
         "StudyDescription",
         "ProtocolName",
-        "DerivationDescription",
-        "ImageComments",
-        "ContentDescription",
-        _ITEM + "ContributionDescription",
+        "PerformedProcedureStepDescription",
     ),
 }
 
@@ -123,7 +142,10 @@ def _parse_step(text: str) -> Step:
         return Step(int(found[1] + found[2], 16))
     tag = tag_for_keyword(text) or _KEYWORDS_OF_NEWER_EDITIONS.get(text)
     if tag is None:
-        raise ValueError(f"{text!r} is no keyword of PS3.6; write the tag as (gggg,eeee) if it is newer")
+        close = did_you_mean(text, (*keyword_dict, *_KEYWORDS_OF_NEWER_EDITIONS))
+        raise ValueError(
+            f"{text!r} is no keyword of PS3.6{close}; write the tag as (gggg,eeee) if it is newer"
+        )
     return Step(tag)
 
 
@@ -134,7 +156,24 @@ def _vr(tag: Tag) -> str:
         return "CS" if tag in _KEYWORDS_OF_NEWER_EDITIONS.values() else ""
 
 
-def refuse_identifying(path: AttributePath) -> None:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A suggestion to append to the refusal of `word`, "" where nothing known is like it."""
+    close = get_close_matches(word, known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def readable_paths(value: object) -> tuple[AttributePath, ...]:
+    """The paths of a text or a list of texts. Raises ValueError for others, and for what is never read."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError("attributes must be a path or a list of paths, such as Manufacturer")
+    paths = tuple(path for text in texts for path in parse_paths(text))
+    for path in paths:
+        _refuse_identifying(path)
+    return paths
+
+
+def _refuse_identifying(path: AttributePath) -> None:
     """Raise ValueError where a path meets what may identify a patient, or words of unrelated concepts."""
     for step in path.steps:
         identifying = step.tag >> 16 == 0x0010 and step.tag not in _ALLOWED_OF_PATIENT
@@ -156,8 +195,7 @@ def parse_pattern(kind: str, value: object) -> Pattern:
     for word in words:
         if not isinstance(word, str) or not word.strip():
             raise ValueError(f"{kind} must be a text or a list of texts, none of them empty")
-    makers = {"equals": _equals, "code": _equals, "prefix": _prefix, "token": _token, "regex": _regex}
-    return Pattern(kind, tuple(words), makers[kind](tuple(words)))
+    return Pattern(kind, tuple(words), _MAKERS[kind](tuple(words)))
 
 
 def _cut(value: str, word: str) -> bool:
@@ -197,22 +235,58 @@ def _token(words: tuple[str, ...]) -> Callable[[str], str | None]:
 
 
 def _regex(words: tuple[str, ...]) -> Callable[[str], str | None]:
+    return _searcher(_joined(words))
+
+
+def _words(words: tuple[str, ...]) -> Callable[[str], str | None]:
+    return _searcher(_joined(words), _BLANKS)
+
+
+def _joined(words: tuple[str, ...]) -> str:
     for word in words:
         if len(word) > _MAX_REGEX:
             raise ValueError(f"a regular expression may have {_MAX_REGEX} characters, this has {len(word)}")
-        if _NESTED_QUANTIFIER.search(word):
-            raise ValueError(f"{word!r} nests quantifiers or refers back, which may never end: write it flat")
-    return _searcher("|".join(f"(?:{word})" for word in words))
+        _refuse_endless(word)
+    return "|".join(f"(?:{word})" for word in words)
 
 
-def _searcher(expression: str) -> Callable[[str], str | None]:
+def _refuse_endless(expression: str) -> None:
+    """Raise ValueError where a search may take longer than a sender can wait: Python's search backtracks."""
+    letters = _ONE_LETTER.sub("x", expression)
+    if _QUANTIFIED_GROUP.search(letters) or _BACK_REFERENCE.search(expression):
+        raise ValueError(
+            f"{expression!r} nests quantifiers or refers back, which may never end: repeat single letters and"
+            " classes, no groups"
+        )
+    if len(_UNBOUNDED.findall(letters)) > _MAX_UNBOUNDED or any(
+        int(times) > _MAX_REPEATS for times in _REPEATS.findall(letters)
+    ):
+        raise ValueError(
+            f"{expression!r} repeats too much: write * and + at most {_MAX_UNBOUNDED} times, and {{n}} up to"
+            f" {_MAX_REPEATS}"
+        )
+
+
+def _searcher(expression: str, letters: Mapping[int, int] | None = None) -> Callable[[str], str | None]:
+    """A search for `expression`, with `letters` of the value taken for others of the same number."""
     try:
         compiled = re.compile(expression, re.IGNORECASE)
     except re.error as problem:
         raise ValueError(f"no regular expression: {problem}") from problem
 
     def find(value: str) -> str | None:
-        found = compiled.search(value[:MAX_INPUT])
-        return found[0] if found and found[0] else None
+        text = value[:MAX_INPUT]
+        found = compiled.search(text.translate(letters) if letters else text)
+        return text[found.start() : found.end()] or None if found else None
 
     return find
+
+
+_MAKERS: Mapping[str, Callable[[tuple[str, ...]], Callable[[str], str | None]]] = {
+    "equals": _equals,
+    "code": _equals,
+    "prefix": _prefix,
+    "token": _token,
+    "words": _words,
+    "regex": _regex,
+}

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from ..dicom.dataset import Dataset
 from ..dicom.scan import Tag
-from .language import AttributePath
+from .language import AttributePath, Step
 from .marker import Marker
 
-_REMEMBERED = 512
-_LONGEST_REMEMBERED = 256
+_REMEMBERED = 256
+_LONGEST_REMEMBERED = 512
 _MAX_VALUES = 64
 _MAX_ITEMS = 256
 _CODE_VALUES = (0x00080100, 0x00080119, 0x00080120)
@@ -29,20 +30,25 @@ Hit = tuple[int, Marker, str]
 class Column:
     """One attribute path and all markers that look there."""
 
-    __slots__ = ("_remember", "markers", "path")
+    __slots__ = ("_is_sequence", "_remember", "_remember_raw", "markers", "path")
 
     def __init__(self, path: AttributePath, markers: tuple[Marker, ...]) -> None:
         self.path = path
         self.markers = markers
-        self._remember: Callable[[bytes], tuple[Hit, ...]] = lru_cache(_REMEMBERED)(self._hits_in_ascii)
+        self._is_sequence = path.is_sequence
+        self._remember: Callable[[tuple[str, ...]], tuple[Hit, ...]] = lru_cache(_REMEMBERED)(self._search)
+        self._remember_raw: Callable[[bytes], tuple[Hit, ...]] = lru_cache(_REMEMBERED)(self._hits_in_ascii)
 
     def hits(self, dataset: Dataset, tag: Tag) -> tuple[Hit, ...]:
         """The markers that match in the element `tag` of `dataset`, which the path has led to."""
-        if not self.path.is_sequence:
+        if not self._is_sequence:
             raw = dataset.raw(tag)
+            if not raw:
+                return ()
             if len(raw) <= _LONGEST_REMEMBERED and raw.isascii() and b"\x1b" not in raw:
-                return self._remember(raw)
-        return self._search(values(self.path, dataset, tag))
+                return self._remember_raw(raw)
+        found = values(self.path, dataset, tag)
+        return self._remember(found) if sum(map(len, found)) <= _LONGEST_REMEMBERED else self._search(found)
 
     def _hits_in_ascii(self, raw: bytes) -> tuple[Hit, ...]:
         text = raw.decode("ascii")
@@ -75,6 +81,23 @@ def _item_codes(dataset: Dataset, tag: Tag) -> tuple[str, ...]:
     return tuple(codes)
 
 
+class Branch:
+    """What markers look at in one Data Set: the columns that end there, and the Sequences that they enter."""
+
+    __slots__ = ("columns", "sequences")
+
+    def __init__(self) -> None:
+        self.columns: list[tuple[Step, Column]] = []
+        self.sequences: dict[Step, Branch] = {}
+
+    def add(self, column: Column, depth: int = 0) -> None:
+        """Put `column` at the end of its path, of which `depth` steps lead to this branch."""
+        branch = self
+        for step in column.path.steps[depth:-1]:
+            branch = branch.sequences.setdefault(step, Branch())
+        branch.columns.append((column.path.steps[-1], column))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Columns by how they are reached: directly, in the file meta information, by creator, through Items."""
@@ -82,7 +105,8 @@ class Plan:
     direct: dict[Tag, Column]
     meta: dict[Tag, Column]
     private: dict[tuple[int, str], tuple[Column, ...]]
-    nested: dict[Tag, tuple[Column, ...]]
+    nested: dict[Tag, Branch]
+    private_nested: tuple[tuple[Step, Branch], ...]
     private_groups: frozenset[int]
 
     @classmethod
@@ -91,11 +115,11 @@ class Plan:
         direct: dict[Tag, Column] = {}
         meta: dict[Tag, Column] = {}
         private: dict[tuple[int, str], list[Column]] = {}
-        nested: dict[Tag, list[Column]] = {}
+        nested: dict[Step, Branch] = {}
         for column in _columns(markers):
             first = column.path.steps[0]
             if len(column.path.steps) > 1:
-                nested.setdefault(first.tag, []).append(column)
+                nested.setdefault(first, Branch()).add(column, depth=1)
             elif first.creator:
                 private.setdefault((first.tag >> 16, first.creator), []).append(column)
             else:
@@ -104,9 +128,19 @@ class Plan:
             direct=direct,
             meta=meta,
             private={block: tuple(found) for block, found in private.items()},
-            nested={tag: tuple(found) for tag, found in nested.items()},
+            nested={step.tag: branch for step, branch in nested.items() if not step.creator},
+            private_nested=tuple((step, branch) for step, branch in nested.items() if step.creator),
             private_groups=frozenset(group for group, _ in private),
         )
+
+
+class HasPlan(Protocol):
+    """Whatever has a compiled plan: the catalogue."""
+
+    @property
+    def plan(self) -> Plan:
+        """Its markers, grouped by attribute."""
+        ...
 
 
 def _columns(markers: Iterable[Marker]) -> list[Column]:
