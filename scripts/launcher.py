@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from launch import configure, start
+from launch import configure, start, viewer
 from launch.errors import LaunchError
 from launch.machine import say
 from launch.server import Server
@@ -62,6 +62,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="an Orthanc configuration, file or folder; it is not changed",
     )
     add("--demo", action="store_true", help="once ready, run the demonstration, then keep serving")
+    add("--viewer", action="store_true", help="serve the OHIF viewer beside it, on the research root")
+    add("--viewer-port", type=port, default=3000, metavar="N", help="its port, 0 for any (default 3000)")
     add("--pid-file", type=Path, metavar="FILE", help="write the process id of Orthanc into this file")
     add("--verbose", action="store_true", help="a detailed Orthanc log")
     return parser.parse_args(arguments)
@@ -97,6 +99,8 @@ def serve(options: argparse.Namespace) -> None:
         if options.config is None:
             for user in configure.USERS:
                 print(f"user {user} password {served.users[user]}")
+        if options.viewer:
+            print(f"viewer {stack.enter_context(viewer.serving(served, options.viewer_port))}")
         print(f"ready {served.url}/", flush=True)
         try:
             if options.demo:
