@@ -13,33 +13,49 @@ from typing import NamedTuple
 
 from .dicom.dataset import tag_name
 from .dicom.header import Header
-from .evidence.acquisition import acquisition_evidence
+from .evidence.acquisition import Acquisition, shipped_acquisition
 from .evidence.catalogue import Catalogue
 from .evidence.marker import DEFACED, IDENTITY_REMOVED
 from .evidence.matcher import match
-from .evidence.sources import has_sources
+from .evidence.sources import has_sources, is_own_source
 from .model import Assessment, Axis, Evidence, Modifier, Origin, Privacy, Strength
 
 _SOP_CLASS = 0x00080016
+_SOP_INSTANCE = 0x00080018
 _SYNTHETIC_DATA = 0x0008001C
 _PATIENT_IDENTITY_REMOVED = 0x00120062
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
 _NON_IMAGE = (
     _STORAGE + "11.",  # presentation states
-    _STORAGE + "39.1",  # color palette
     _STORAGE + "66.1",  # spatial registration
     _STORAGE + "66.2",  # spatial fiducials
     _STORAGE + "66.3",  # deformable spatial registration
     _STORAGE + "67",  # real world value mapping
+    _STORAGE + "78.",  # measurements of an eye and its glasses
+    _STORAGE + "79.1",  # macular grid report
+    _STORAGE + "80.1",  # visual field measurements
     _STORAGE + "88.",  # structured reports, key object selections, procedure logs
     _STORAGE + "104.",  # encapsulated documents
     _STORAGE + "131",  # basic structured display
     _STORAGE + "200.",  # defined and performed protocols
+    _STORAGE + "481.4",  # what a treatment machine has done: beams,
+    _STORAGE + "481.6",  # brachytherapy,
+    _STORAGE + "481.7",  # summary,
+    _STORAGE + "481.9",  # ion beams
+    _STORAGE + "481.5",  # treatment plan
+    _STORAGE + "481.8",  # ion beam treatment plan
     "1.2.840.10008.5.1.4.38.",  # hanging protocols
+    "1.2.840.10008.5.1.4.39.",  # color palettes
+    "1.2.840.10008.5.1.4.43.",  # implant templates,
+    "1.2.840.10008.5.1.4.44.",  # their assemblies
+    "1.2.840.10008.5.1.4.45.",  # and groups
     "1.2.840.10008.1.3.10",  # media directory
 )
-"""SOP classes without pixels to doubt (PS3.4 annex B.5), by the beginning of their UIDs."""
+"""SOP classes without pixels to doubt (PS3.4 annex B.5), by the beginning of their UIDs.
+
+Contours and segmentations are not among them: they are about pixels, and networks draw them.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class Facts:
 
     header: Header
     evidence: tuple[Evidence, ...]
+    rules: Acquisition
 
     @cached_property
     def declared(self) -> bool:
@@ -97,7 +114,40 @@ class Facts:
     @cached_property
     def acquisition(self) -> tuple[Evidence, ...]:
         """What real equipment of the modality writes."""
-        return () if self.converted else acquisition_evidence(self.header)
+        return () if self.converted else self.rules.evidence(self.header)
+
+    @cached_property
+    def origin(self) -> Origin:
+        """The origin: that of the first rule of the precedence that holds."""
+        return next(rule.origin for rule in PRECEDENCE if rule.when(self))
+
+    @cached_property
+    def made(self) -> bool:
+        """Some or all of the pixels are artificial, by what all evidence comes to."""
+        return self.origin.may_be_labelled
+
+    @cached_property
+    def identity_removed(self) -> bool:
+        """More than words says that the identity of the patient was removed."""
+        return IDENTITY_REMOVED in self.protected
+
+    @cached_property
+    def protected(self) -> frozenset[str]:
+        """What is said on the privacy axis by more than words, which set no flag."""
+        return frozenset(
+            found.says
+            for found in self.evidence
+            if found.axis is Axis.PRIVACY and found.strength.is_structured
+        )
+
+    @cached_property
+    def own_source(self) -> bool:
+        """The object names itself as what it was made from."""
+        return is_own_source(self.header)
+
+    def denies(self, tag: int) -> bool:
+        """The object says NO in the attribute `tag`."""
+        return self.header.text(tag).upper() == "NO"
 
     @cached_property
     def _origin(self) -> tuple[Evidence, ...]:
@@ -132,35 +182,65 @@ PRECEDENCE = (
 by a declaration, by sources, or by acquisition attributes, which simulators imitate."""
 
 
+class Conflict(NamedTuple):
+    """One way in which an object contradicts itself: what it says at `tag`, and when that cannot be so.
+
+    `tag` is None where what contradicts is evidence already.
+    """
+
+    marker: str
+    tag: int | None
+    says: str
+    when: Callable[[Facts], bool]
+
+
+CONFLICTS = (
+    Conflict(
+        "conflict.synthetic-data",
+        _SYNTHETIC_DATA,
+        "NO",
+        lambda facts: facts.made and facts.denies(_SYNTHETIC_DATA),
+    ),
+    Conflict(
+        "conflict.identity-removed",
+        _PATIENT_IDENTITY_REMOVED,
+        "NO",
+        lambda facts: facts.identity_removed and facts.denies(_PATIENT_IDENTITY_REMOVED),
+    ),
+    # Artificial pixels owe a SOP Instance UID of their own (PS3.3 section C.7.6.1.1.2).
+    Conflict(
+        "conflict.own-source", _SOP_INSTANCE, "its own source", lambda facts: facts.made and facts.own_source
+    ),
+    # Words alone make nothing synthetic, and acquisition attributes do not make them unsaid.
+    Conflict("conflict.words", None, "", lambda facts: facts.words and facts.origin is Origin.UNDETERMINED),
+)
+"""Every one that holds is named, none moves the origin, and the gate withholds the object on every route."""
+
+
 def assess(header: Header, catalogue: Catalogue, *, claimed_unlabelled: bool = False) -> Assessment:
     """What the object with `header` is, and why.
 
     `claimed_unlabelled` says that a stamp found in the object denies that it was labelled as received: the
     SyntheticData in it may then be the stamp's, and the assessment is not `labelled`. Raises HeaderTooLarge.
     """
-    facts = Facts(header, match(catalogue, header))
-    origin = next(rule.origin for rule in PRECEDENCE if rule.when(facts))
-    evidence = _told(facts, origin)
-    if claimed_unlabelled and (facts.generator or facts.simulator):
-        # Read again, the object is told as it was when it came: without what its own stamp added.
-        evidence = tuple(found for found in evidence if not _is_synthetic_data(found))
-    is_made = origin.is_synthetic or origin is Origin.AI_DERIVED
-    conflicts = _conflicts(facts, origin)
-    evidence += conflicts
+    facts = Facts(header, match(catalogue, header), shipped_acquisition())
+    conflicts = tuple(conflict for conflict in CONFLICTS if conflict.when(facts))
+    evidence = _told(facts, claimed_unlabelled) + tuple(_named(one, one.tag) for one in conflicts if one.tag)
     return Assessment(
-        origin=origin,
-        privacy=_privacy(header, evidence),
-        labelled=is_made and facts.declared and not claimed_unlabelled,
-        modifiers=_modifiers(evidence, origin),
+        origin=facts.origin,
+        privacy=_privacy(facts),
+        labelled=facts.made and facts.declared and not claimed_unlabelled,
+        modifiers=_modifiers(evidence, bool(conflicts)),
         evidence=evidence,
     )
 
 
-def _told(facts: Facts, origin: Origin) -> tuple[Evidence, ...]:
+def _told(facts: Facts, claimed_unlabelled: bool) -> tuple[Evidence, ...]:
     """The evidence as the assessment tells it.
 
     A declaration says that content is artificial, not how: it is told as saying what the rest has settled.
     """
+    origin = facts.origin
     told = tuple(
         replace(found, says=origin.value)
         if found.axis is Axis.ORIGIN and found.strength is Strength.DECLARED
@@ -173,6 +253,9 @@ def _told(facts: Facts, origin: Origin) -> tuple[Evidence, ...]:
     elif origin is Origin.NON_IMAGE:
         uid = facts.header.text(_SOP_CLASS)
         told += (Evidence("sop-class", "(0008,0016)", uid, Axis.ORIGIN, origin.value, Strength.CODED),)
+    if claimed_unlabelled and (facts.generator or facts.simulator):
+        # Read again, the object is told as it was when it came: without what its own stamp added.
+        told = tuple(found for found in told if not _is_synthetic_data(found))
     return told
 
 
@@ -180,38 +263,27 @@ def _is_synthetic_data(evidence: Evidence) -> bool:
     return evidence.strength is Strength.DECLARED and evidence.attribute == tag_name(_SYNTHETIC_DATA)
 
 
-def _conflicts(facts: Facts, origin: Origin) -> tuple[Evidence, ...]:
-    """Statements of the object that contradict its own evidence."""
-    found: list[Evidence] = []
-    is_made = origin.is_synthetic or origin is Origin.AI_DERIVED
-    if is_made and _says_no(facts.header, _SYNTHETIC_DATA):
-        found.append(_conflict("conflict.synthetic-data", "(0008,001C)"))
-    removed = any(evidence.says == IDENTITY_REMOVED for evidence in facts.evidence)
-    if removed and _says_no(facts.header, _PATIENT_IDENTITY_REMOVED):
-        found.append(_conflict("conflict.identity-removed", "(0012,0062)"))
-    return tuple(found)
-
-
-def _conflict(marker: str, attribute: str) -> Evidence:
-    return Evidence(marker, attribute, "NO", Axis.MODIFIER, Modifier.CONFLICT.value, Strength.DECLARED)
-
-
-def _says_no(header: Header, tag: int) -> bool:
-    return header.text(tag).upper() == "NO"
-
-
-def _privacy(header: Header, evidence: tuple[Evidence, ...]) -> Privacy:
-    """Words alone set no flag, and an object that says its identity is not removed is believed."""
-    says = {found.says for found in evidence if found.axis is Axis.PRIVACY and found.strength.is_structured}
-    return Privacy(
-        identity_removed=IDENTITY_REMOVED in says and not _says_no(header, _PATIENT_IDENTITY_REMOVED),
-        defaced=DEFACED in says,
+def _named(conflict: Conflict, tag: int) -> Evidence:
+    return Evidence(
+        conflict.marker,
+        tag_name(tag),
+        conflict.says,
+        Axis.MODIFIER,
+        Modifier.CONFLICT.value,
+        Strength.DECLARED,
     )
 
 
-def _modifiers(evidence: tuple[Evidence, ...], origin: Origin) -> tuple[Modifier, ...]:
+def _privacy(facts: Facts) -> Privacy:
+    """An object that says its identity is not removed is believed."""
+    return Privacy(
+        identity_removed=facts.identity_removed and not facts.denies(_PATIENT_IDENTITY_REMOVED),
+        defaced=DEFACED in facts.protected,
+    )
+
+
+def _modifiers(evidence: tuple[Evidence, ...], in_conflict: bool) -> tuple[Modifier, ...]:
     says = {found.says for found in evidence if found.axis is Axis.MODIFIER}
-    has_words = any(found.axis is Axis.ORIGIN and found.strength is Strength.TEXT for found in evidence)
-    if has_words and origin is Origin.UNDETERMINED:
+    if in_conflict:
         says.add(Modifier.CONFLICT.value)
     return tuple(modifier for modifier in Modifier if modifier.value in says)

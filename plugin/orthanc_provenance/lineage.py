@@ -32,7 +32,7 @@ def inherit(copy: Assessment, source: Assessment, metadata: str) -> Assessment:
         return copy
     if source.origin.may_be_labelled and not source.labelled:
         copy = replace(copy, labelled=False)
-    if not _says_more(source, copy):
+    if not says_more(source, copy):
         return copy
     evidence = Evidence(
         marker=f"lineage.{metadata.lower()}",
@@ -50,7 +50,7 @@ def inherit(copy: Assessment, source: Assessment, metadata: str) -> Assessment:
     )
 
 
-def _says_more(source: Assessment, copy: Assessment) -> bool:
+def says_more(source: Assessment, copy: Assessment) -> bool:
     """Whether the source decides: it is the more suspicious one, or the copy has nothing to say."""
     silent = copy.origin is Origin.UNDETERMINED and not any(
         evidence.axis is Axis.ORIGIN for evidence in copy.evidence

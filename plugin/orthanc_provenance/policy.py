@@ -18,7 +18,8 @@ class Content:
     """The instances of one series that are alike in all that the policy looks at.
 
     `structured` is true where more than text says that the origin is what it is; `flawed` where the object
-    could not be assessed or cannot take a stamp, and the index says why.
+    could not be assessed or cannot take a stamp, and the index says why; `conflict` where what it says of
+    itself contradicts its own evidence.
     """
 
     series: str
@@ -27,6 +28,7 @@ class Content:
     structured: bool
     identity_removed: bool
     flawed: bool = False
+    conflict: bool = False
 
 
 _OPENNESS = (Verdict.RELEASE, Verdict.WITHHOLD, Verdict.BLOCK)
@@ -45,6 +47,8 @@ def decide(contents: Iterable[Content], route: Route) -> dict[str, Decision]:
             found[content.series].append(_judge(content, route))
         if content.flawed:
             found[content.series].append((Verdict.WITHHOLD, "not-assessed-or-not-stamped"))
+        if content.conflict:
+            found[content.series].append((Verdict.WITHHOLD, "conflict"))
         if route.require_identity_removed and not content.identity_removed:
             found[content.series].append((Verdict.WITHHOLD, "identity-not-removed"))
     worst = _most_closed(verdict for judged in found.values() for verdict, _ in judged)

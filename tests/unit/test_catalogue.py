@@ -86,7 +86,7 @@ def test_a_missing_markers_directory_is_an_error_that_says_what_to_do(tmp_path: 
         ('"Manufacturer"\n', '"OtherPatientIDsSequence>PatientID"\n', "may identify a patient"),
         ('"Manufacturer"\n', '"ReferringPhysicianName"\n', "may identify a patient"),
         ('"Manufacturer"\n', '"DerivationCodeSequence>CodeMeaning"\n', "words of other concepts"),
-        ('"Manufacturer"\n', '"(0043,10CA)"\n', "is private: write"),
+        ('"Manufacturer"\n', '"(0043,10CA)"\n', "is private; write"),
         ('equals = "Dream Factory"', 'regex = "(a+)+"', "nests quantifiers"),
         ('equals = "Dream Factory"', 'regex = "((a+)b?)+"', "nests quantifiers"),
         ('equals = "Dream Factory"', 'regex = "(a|a)*b"', "nests quantifiers"),

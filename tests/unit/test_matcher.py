@@ -19,13 +19,17 @@ from hypothesis import strategies as st
 
 from orthanc_provenance.dicom.header import EXPLICIT_BIG, IMPLICIT_LITTLE, Header, read_header
 from orthanc_provenance.errors import HeaderError
-from orthanc_provenance.evidence.acquisition import acquisition_evidence
+from orthanc_provenance.evidence.acquisition import shipped_acquisition
 from orthanc_provenance.evidence.catalogue import Catalogue, load_catalogue
 from orthanc_provenance.evidence.examples import example_header
 from orthanc_provenance.evidence.explain import explain
 from orthanc_provenance.evidence.matcher import GATEWAY, match
 from orthanc_provenance.model import Evidence
 from orthanc_provenance.stamp.elements import MANUFACTURER
+
+
+def acquired(header):
+    return shipped_acquisition().evidence(header)
 
 
 def found(table: dict[str, object]) -> dict[str, Evidence]:
@@ -194,20 +198,20 @@ def test_functional_groups_show_an_acquisition():
         "CTReconstructionSequence": [{"ConvolutionKernel": "B30s"}],
     }
     table = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}
-    assert acquisition_evidence(example_header(table)) == ()
-    shared = acquisition_evidence(example_header({**table, "SharedFunctionalGroupsSequence": [groups]}))
+    assert acquired(example_header(table)) == ()
+    shared = acquired(example_header({**table, "SharedFunctionalGroupsSequence": [groups]}))
     assert {evidence.marker for evidence in shared} == {"acquisition.ct"}
 
 
 @pytest.mark.parametrize("value", ["0", "0.000", "", "UNKNOWN", "NONE", " 0 "])
 def test_zeros_and_placeholders_are_no_acquisition(value: str):
     table = {**REAL_CT, "KVP": value, "XRayTubeCurrent": value, "RotationDirection": value}
-    assert acquisition_evidence(example_header(REAL_CT))
-    assert acquisition_evidence(example_header(table)) == ()
+    assert acquired(example_header(REAL_CT))
+    assert acquired(example_header(table)) == ()
 
 
 def test_acquisition_attributes_of_another_kind_of_object_are_none():
-    assert acquisition_evidence(example_header({**REAL_CT, "SOPClassUID": PRESENTATION_STATE})) == ()
+    assert acquired(example_header({**REAL_CT, "SOPClassUID": PRESENTATION_STATE})) == ()
 
 
 def test_acquisition_evidence_repeats_no_serial_number_and_no_time():
@@ -219,7 +223,7 @@ def test_acquisition_evidence_repeats_no_serial_number_and_no_time():
         "AcquisitionDate": "20240530",
         "AcquisitionTime": "110246",
     }
-    evidence = acquisition_evidence(example_header(table))
+    evidence = acquired(example_header(table))
     assert [found.value for found in evidence] == ["50", "present", "present"]
 
 
@@ -243,7 +247,7 @@ _VALUES = st.one_of(
 def test_no_header_crashes_the_engine(values: dict[int, bytes]):
     header = implicit(*((tag, values[tag] + b" " * (len(values[tag]) % 2)) for tag in sorted(values)))
     assert explain(shipped(), header).matched == match(shipped(), header)
-    acquisition_evidence(header)
+    acquired(header)
 
 
 @pytest.mark.skipif(not labels(), reason="the real test files are not present")
@@ -259,4 +263,4 @@ def test_no_damaged_file_crashes_the_engine(data: st.DataObject):
     except HeaderError:
         return
     assert explain(shipped(), header).matched == match(shipped(), header)
-    acquisition_evidence(header)
+    acquired(header)

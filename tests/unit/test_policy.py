@@ -39,12 +39,23 @@ def verdict(one: Content, route: Route = ROUTE) -> tuple[Verdict, tuple[str, ...
         (content("a", Origin.UNDETERMINED), Verdict.WITHHOLD),
         (content("a", Origin.ACQUIRED, flawed=True), Verdict.WITHHOLD),
         (content("a", Origin.NON_IMAGE), Verdict.RELEASE),
+        (content("a", Origin.ACQUIRED, conflict=True), Verdict.WITHHOLD),
+        (content("a", Origin.AI_DERIVED, conflict=True), Verdict.WITHHOLD),
+        (content("a", Origin.NON_IMAGE, conflict=True), Verdict.WITHHOLD),
+        (content("a", Origin.SIMULATED, conflict=True), Verdict.BLOCK),
     ],
 )
 def test_each_origin_has_its_default_verdict_and_a_reason(one: Content, expected: Verdict) -> None:
     found, reasons = verdict(one)
     assert found is expected
-    assert len(reasons) == 1
+    assert reasons
+
+
+def test_what_contradicts_itself_is_withheld_for_that_reason_unless_more_speaks_against_it() -> None:
+    assert verdict(content("a", Origin.ACQUIRED, conflict=True))[1] == ("conflict",)
+    assert verdict(content("a", Origin.AI_GENERATED, conflict=True))[1] == ("unlabelled-synthetic",)
+    found = decide([content("a", Origin.ACQUIRED, conflict=True), content("b", Origin.ACQUIRED)], ROUTE)
+    assert found["b"].verdict is Verdict.RELEASE
 
 
 def test_an_unlabelled_synthetic_instance_blocks_the_whole_study() -> None:
@@ -70,8 +81,9 @@ def test_a_series_is_as_closed_as_its_most_closed_instance() -> None:
     assert (found["a"].verdict, found["a"].reasons) == (Verdict.WITHHOLD, ("undetermined",))
 
 
-def test_a_route_may_allow_the_undetermined_but_never_the_flawed() -> None:
+def test_a_route_may_allow_the_undetermined_but_never_the_flawed_or_contradictory() -> None:
     route = replace(ROUTE, allow_undetermined=True)
+    assert verdict(content("a", Origin.UNDETERMINED, conflict=True), route)[0] is Verdict.WITHHOLD
     assert verdict(content("a", Origin.UNDETERMINED), route)[0] is Verdict.RELEASE
     assert verdict(content("a", Origin.UNDETERMINED, flawed=True), route)[0] is Verdict.WITHHOLD
     assert verdict(content("a", Origin.AI_GENERATED), route)[0] is Verdict.BLOCK
@@ -95,6 +107,7 @@ CONTENTS = st.lists(
         structured=st.booleans(),
         identity_removed=st.booleans(),
         flawed=st.booleans(),
+        conflict=st.booleans(),
     ),
     max_size=6,
 )
@@ -110,7 +123,7 @@ def test_no_synthetic_content_is_ever_released_and_unlabelled_blocks_all(
     assert set(found) == {one.series for one in study}
     assert all(decision.reasons for decision in found.values())
     for one in study:
-        if one.origin.is_synthetic or one.flawed:
+        if one.origin.is_synthetic or one.flawed or one.conflict:
             assert found[one.series].verdict is not Verdict.RELEASE
         if one.origin.is_synthetic and not one.labelled:
             assert {decision.verdict for decision in found.values()} == {Verdict.BLOCK}

@@ -1,262 +1,251 @@
 """Positive acquisition evidence: what real equipment of a modality writes about how it acquired.
 
-An object passes if enough groups of attributes of its modality hold; device, moment and frame rate alone are
-never enough. That survives de-identification, which leaves physics alone; a converted volume has none of
-it. ImageType ORIGINAL is no part of it: simulators, converters and AI products write it too. Headers can be
-forged: this tells what lies under an honest object, not who is honest.
-
-Modules: PS3.3 sections C.8.2 (CT), C.8.3 (MR), C.8.1, C.8.7 and C.8.11 (X-ray), C.8.5.5 and C.8.5.6 (US),
-C.8.4 and C.8.9 (NM, PET), C.8.17 (ophthalmic), C.8.12 (visible light), C.10.9 (waveform).
+The rules are data, `acquisition.toml`, which says what they are made of. They survive de-identification,
+which leaves physics alone; a converted volume has none of it. Headers can be forged: this tells what lies
+under an honest object, not who is honest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
 
+import pydicom.uid
 from pydicom.datadict import tag_for_keyword
 
 from ..dicom.dataset import Dataset, tag_name
 from ..dicom.header import Header
 from ..dicom.scan import Tag
 from ..model import Axis, Evidence, Origin, Strength
+from .guard import Guard, parse_guards
+from .matcher import holds
+from .sources import has_sources
 
+_FILE = "acquisition.toml"
 _SOP_CLASS = 0x00080016
 _FUNCTIONAL_GROUPS = (0x52009229, 0x52009230)
 _MAX_MACROS = 64
+_MAX_INSIDE = 8
 _MAX_VALUE = 128
 _FEWEST_SEQUENCE_BYTES = 8
 # Not evidence: zero in any notation, and what toolkits write where nothing is known.
 _ZEROS = b" \0\\0.+-E"
 _PLACEHOLDERS = frozenset({b"NONE", b"UNKNOWN", b"NA", b"N/A", b"RM", b"UNDEFINED", b"NOT AVAILABLE"})
+_NO_VALUES: frozenset[bytes] = frozenset()
+
+Table = Mapping[str, Any]
 
 
 class Group(NamedTuple):
     """Attributes of which one must have a value; each alternative is attributes that must have one together.
 
-    `is_context`: device, moment or frame rate, which alone never show an acquisition, and whose values are
-    not repeated in evidence. `values`: if not empty, what the value must be one of.
+    What is no physics is context, which alone never shows an acquisition, and whose values are not repeated
+    in evidence.
     """
 
     name: str
+    is_physics: bool
     alternatives: tuple[tuple[Tag, ...], ...]
-    is_context: bool = False
-    values: frozenset[bytes] = frozenset()
 
 
-class Rule(NamedTuple):
-    """The groups of one modality, and how many must hold for objects of `sop_classes`."""
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The groups of one modality, those of physics first, and how many must hold in objects of `sop_classes`.
 
-    name: str
+    `inside` are Sequences that are looked into as well, by the tags that lead there; `values` what an
+    attribute may have where not every value counts; `guards`, `same` and `unsourced` what must be so besides.
+    """
+
+    id: str
+    title: str
+    source: str
     sop_classes: tuple[str, ...]
     groups: tuple[Group, ...]
     needs: int
+    needs_physics: int
+    inside: tuple[tuple[Tag, ...], ...] = ()
+    values: Mapping[Tag, frozenset[bytes]] = field(default_factory=dict)
+    guards: tuple[Guard, ...] = ()
+    same: tuple[tuple[Tag, Tag], ...] = ()
+    unsourced: bool = False
+
+    def admits(self, header: Header) -> bool:
+        """Whether the rule speaks about the object with `header` at all, besides its SOP class."""
+        return (
+            all(holds(guard, header) for guard in self.guards)
+            and not any(_differ(header.text(one), header.text(other)) for one, other in self.same)
+            and not (self.unsourced and has_sources(header))
+        )
+
+    def evidence(self, places: list[Dataset]) -> tuple[Evidence, ...]:
+        """The groups that hold in `places`, as many as are needed; () where they are too few."""
+        found: list[Evidence] = []
+        physics = 0
+        for group in self.groups:
+            if not group.is_physics and physics < self.needs_physics:
+                break
+            place = self._first_to_hold(group, places)
+            if place is not None:
+                found.append(_evidence(self.id, group, *place))
+                physics += group.is_physics
+                if len(found) >= self.needs and physics >= self.needs_physics:
+                    return tuple(found)
+        return ()
+
+    def _first_to_hold(self, group: Group, places: list[Dataset]) -> tuple[Dataset, Tag] | None:
+        """Where the first attribute of the first alternative of `group` stands that holds in `places`."""
+        for alternative in group.alternatives:
+            first: Dataset | None = None
+            for tag in alternative:
+                place = self._place(tag, places)
+                if place is None:
+                    break
+                first = first or place
+            else:
+                if first is not None:
+                    return first, alternative[0]
+        return None
+
+    def _place(self, tag: Tag, places: list[Dataset]) -> Dataset | None:
+        values = self.values.get(tag, _NO_VALUES)
+        for place in places:
+            if tag in place.elements and _has_value(place, tag, values):
+                return place
+        return None
 
 
-def _group(name: str, keywords: str, *, context: bool = False, values: str = "") -> Group:
-    """A group from keywords: blanks separate alternatives, `+` joins attributes needed together."""
-    alternatives = tuple(
-        tuple(_tag(keyword) for keyword in alternative.split("+")) for alternative in keywords.split()
+class Acquisition:
+    """All rules, by SOP class."""
+
+    def __init__(self, rules: tuple[Rule, ...], table: Table) -> None:
+        self.rules = rules
+        self.table = table
+        self._by_class = {
+            uid: tuple(rule for rule in rules if uid in rule.sop_classes)
+            for uid in {uid for rule in rules for uid in rule.sop_classes}
+        }
+
+    def evidence(self, header: Header) -> tuple[Evidence, ...]:
+        """The groups that show an acquisition, as many as a rule needs; () where they are too few.
+
+        Enhanced multi-frame objects keep them in functional groups (PS3.3 section C.7.6.16): those shared by
+        all frames, and of the first frame, are looked at too. Raises HeaderTooLarge.
+        """
+        for rule in self._by_class.get(header.text(_SOP_CLASS), ()):
+            if not rule.admits(header):
+                continue
+            for places in _places(header, rule.inside):
+                if found := rule.evidence(places):
+                    return found
+        return ()
+
+
+@cache
+def shipped_acquisition() -> Acquisition:
+    """The rules of the package. Raises ValueError with file, rule and reason where they are wrong."""
+    text = (resources.files(__package__) / _FILE).read_text(encoding="utf-8")
+    return parse_acquisition(tomllib.loads(text))
+
+
+def parse_acquisition(table: Table) -> Acquisition:
+    """The rules in `table`, as `acquisition.toml` has them. Raises ValueError with rule and reason."""
+    shared = table.get("shared", {})
+    rules = []
+    for entry in table["rule"]:
+        try:
+            rules.append(_parse_rule(entry, shared))
+        except (KeyError, TypeError, ValueError) as problem:
+            raise ValueError(f"{_FILE}, rule {entry.get('id', '?')}: {problem}") from problem
+    return Acquisition(tuple(rules), table)
+
+
+_KEYS = frozenset(
+    {"id", "title", "source", "sop_classes", "needs", "shared", "physics", "context", "inside", "values"}
+    | {"guard", "same", "unsourced"}
+)
+
+
+def _parse_rule(entry: Table, shared: Table) -> Rule:
+    if unknown := sorted(set(entry) - _KEYS):
+        raise ValueError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
+    context = {name: shared[name] for name in entry.get("shared", ())} | entry.get("context", {})
+    groups = (
+        *(_group(name, True, listed) for name, listed in entry["physics"].items()),
+        *(_group(name, False, listed) for name, listed in context.items()),
     )
-    return Group(name, alternatives, context, frozenset(value.encode() for value in values.split()))
+    needs, physics = entry["needs"]["groups"], entry["needs"]["physics"]
+    if not 1 <= physics <= needs <= len(groups):
+        raise ValueError(f"{len(groups)} groups cannot hold {needs}, {physics} of them of physics")
+    return Rule(
+        id=entry["id"],
+        title=entry["title"],
+        source=entry["source"],
+        sop_classes=tuple(_uid(name) for name in entry["sop_classes"]),
+        groups=groups,
+        needs=needs,
+        needs_physics=physics,
+        inside=tuple(_tags(way, ">") for way in entry.get("inside", ())),
+        values={
+            _tag(keyword): frozenset(value.encode() for value in listed)
+            for keyword, listed in entry.get("values", {}).items()
+        },
+        guards=parse_guards(entry.get("guard", {})),
+        same=tuple((tags[0], tags[-1]) for tags in (_tags(pair, "=") for pair in entry.get("same", ()))),
+        unsourced=entry.get("unsourced", False),
+    )
+
+
+def _group(name: str, is_physics: bool, alternatives: list[str]) -> Group:
+    return Group(name, is_physics, tuple(_tags(alternative, "+") for alternative in alternatives))
+
+
+def _tags(text: str, separator: str) -> tuple[Tag, ...]:
+    return tuple(_tag(keyword.strip()) for keyword in text.split(separator))
 
 
 def _tag(keyword: str) -> Tag:
     tag = tag_for_keyword(keyword)
     if tag is None:
-        raise LookupError(f"{keyword} is no keyword of this version of pydicom")
+        raise ValueError(f"{keyword!r} is no keyword of PS3.6 that this version of pydicom knows")
     return tag
 
 
-_DEVICE = _group("device", "Manufacturer+DeviceSerialNumber", context=True)
-_MOMENT = _group("moment", "AcquisitionDate+AcquisitionTime AcquisitionDateTime", context=True)
-# The landmark at which a table was zeroed (PS3.3 section C.7.4.1.1.2): an operator's act at a scanner.
-_LANDMARK = _group("landmark", "PositionReferenceIndicator", values="SN OM XY IC SP EAM LCM AM WR KN SH")
-
-_CT = (
-    _group("beam", "KVP"),
-    _group("exposure", "XRayTubeCurrent Exposure ExposureTime ExposureInmAs XRayTubeCurrentInmA CTDIvol"),
-    _group("gantry", "TableHeight RotationDirection GantryDetectorTilt DistanceSourceToDetector TableSpeed"),
-    _group("reconstruction", "ConvolutionKernel ReconstructionDiameter DataCollectionDiameter"),
-    _group("scan", "ScanOptions AcquisitionType RevolutionTime SpiralPitchFactor TotalCollimationWidth"),
-    _group("tube", "FocalSpots GeneratorPower FilterType FilterMaterial"),
-    _LANDMARK,
-    _DEVICE,
-    _MOMENT,
-)
-# All that is left of some published CT: table position and calibration. Converters leave the landmark empty.
-_CT_POSITIONED = (
-    _LANDMARK,
-    _group("position", "PatientPosition+SliceLocation+FrameOfReferenceUID"),
-    _group("calibration", "RescaleType", values="HU"),
-)
-_MR = (
-    _group("sequence", "ScanningSequence SequenceName PulseSequenceName EchoPulseSequence"),
-    _group("timing", "RepetitionTime+EchoTime RepetitionTime+EffectiveEchoTime RepetitionTime+InversionTime"),
-    _group("field", "MagneticFieldStrength ImagingFrequency TransmitterFrequency"),
-    _group("nucleus", "ImagedNucleus ResonantNucleus"),
-    _group(
-        "readout", "PixelBandwidth AcquisitionMatrix NumberOfPhaseEncodingSteps EchoTrainLength FlipAngle"
-    ),
-    _group("coil", "ReceiveCoilName TransmitCoilName ReceiveCoilType TransmitCoilType"),
-    _group("safety", "SAR dBdt SpecificAbsorptionRateValue GradientOutput"),
-    _LANDMARK,
-    _DEVICE,
-    _MOMENT,
-)
-_XRAY = (
-    _group("beam", "KVP"),
-    _group(
-        "exposure",
-        "Exposure ExposureInuAs ExposureInmAs ExposureTime ExposureTimeInms XRayTubeCurrent"
-        " XRayTubeCurrentInmA RelativeXRayExposure ExposureIndex Sensitivity EntranceDoseInmGy"
-        " ImageAndFluoroscopyAreaDoseProduct",
-    ),
-    _group(
-        "geometry", "DistanceSourceToDetector DistanceSourceToPatient PositionerPrimaryAngle PositionerType"
-    ),
-    _group("detector", "DetectorType DetectorID ImagerPixelSpacing CassetteSize PlateID PlateType Grid"),
-    _group("tube", "AnodeTargetMaterial FocalSpots FilterMaterial FilterType"),
-    _group("breast", "CompressionForce BodyPartThickness OrganDose"),
-    _group("fluoroscopy", "RadiationSetting RadiationMode AveragePulseWidth IntensifierSize"),
-    _group("response", "PixelIntensityRelationship"),
-    _DEVICE,
-    _MOMENT,
-)
-_US = (
-    _group("regions", "SequenceOfUltrasoundRegions"),
-    _group("transducer", "TransducerData TransducerType TransducerFrequency"),
-    _group("beam", "MechanicalIndex SoftTissueThermalIndex BoneThermalIndex DepthOfScanField FocusDepth"),
-    _group("presets", "ProcessingFunction OutputPower"),
-    _group("cine", "FrameTime CineRate FrameTimeVector RecommendedDisplayFrameRate", context=True),
-    _group("device", "Manufacturer+ManufacturerModelName Manufacturer+DeviceSerialNumber", context=True),
-    _MOMENT,
-)
-_NUCLEAR = (
-    _group("radiopharmaceutical", "RadiopharmaceuticalInformationSequence Radiopharmaceutical"),
-    _group("counts", "ActualFrameDuration CountsAccumulated CountsSource FrameReferenceTime"),
-    _group(
-        "corrections",
-        "RandomsCorrectionMethod ScatterCorrectionMethod AttenuationCorrectionMethod DecayFactor",
-    ),
-    _group("detector", "DetectorInformationSequence AxialAcceptance FieldOfViewShape TypeOfDetectorMotion"),
-    _group("energy", "EnergyWindowInformationSequence EnergyWindowRangeSequence"),
-    _group("reconstruction", "ReconstructionMethod ScanVelocity RotationInformationSequence"),
-    _DEVICE,
-    _MOMENT,
-)
-_OPHTHALMIC = (
-    _group(
-        "light", "IlluminationTypeCodeSequence IlluminationWaveLength LightPathFilterTypeStackCodeSequence"
-    ),
-    _group(
-        "optics",
-        "EmmetropicMagnification HorizontalFieldOfView DepthSpatialResolution MaximumDepthDistortion",
-    ),
-    _group("eye", "PupilDilated AxialLengthOfTheEye IntraOcularPressure RefractiveStateSequence"),
-    _group("acquisition", "AcquisitionDeviceTypeCodeSequence"),
-    _DEVICE,
-    _MOMENT,
-)
-_VISIBLE = (
-    _group("optics", "OpticalPathSequence IlluminationTypeCodeSequence FNumber ExposureTimeInSeconds"),
-    _group("slide", "ImagedVolumeWidth+ImagedVolumeHeight SpecimenDescriptionSequence"),
-    _group("focus", "FocusMethod ExtendedDepthOfField"),
-    _DEVICE,
-    _MOMENT,
-)
-_WAVEFORM = (
-    _group("channels", "WaveformSequence"),
-    _DEVICE,
-    _MOMENT,
-)
-
-_STORAGE = "1.2.840.10008.5.1.4.1.1."
+def _uid(name: str) -> str:
+    """The UID of a SOP class by its keyword; the retired ones are written as UIDs."""
+    uid = name if name[:1].isdigit() else getattr(pydicom.uid, name, None)
+    if not isinstance(uid, str):
+        raise ValueError(f"{name!r} is no SOP class that this version of pydicom knows")
+    return str(uid)
 
 
-def _classes(suffixes: str) -> tuple[str, ...]:
-    return tuple(_STORAGE + suffix for suffix in suffixes.split())
-
-
-RULES = (
-    Rule("acquisition.ct", _classes("2 2.1 2.2"), _CT, 3),
-    Rule("acquisition.ct-positioned", _classes("2"), _CT_POSITIONED, 3),
-    Rule("acquisition.mr", _classes("4 4.1 4.2 4.3 4.4"), _MR, 3),
-    Rule("acquisition.cr", _classes("1"), _XRAY, 3),
-    Rule("acquisition.dx", _classes("1.1 1.1.1"), _XRAY, 3),
-    Rule("acquisition.mg", _classes("1.2 1.2.1 13.1.3 13.1.4 13.1.5"), _XRAY, 3),
-    Rule("acquisition.io", _classes("1.3 1.3.1"), _XRAY, 3),
-    Rule("acquisition.xa", _classes("12.1 12.1.1 12.3 13.1.1 13.1.2"), _XRAY, 3),
-    Rule("acquisition.rf", _classes("12.2 12.2.1"), _XRAY, 3),
-    Rule("acquisition.us", _classes("6 6.1 3 3.1 6.2"), _US, 2),
-    Rule("acquisition.nm", _classes("20"), _NUCLEAR, 3),
-    Rule("acquisition.pt", _classes("128 130"), _NUCLEAR, 3),
-    Rule("acquisition.op", _classes("77.1.5.1 77.1.5.2 77.1.5.4 77.1.5.5 77.1.5.6"), _OPHTHALMIC, 3),
-    Rule(
-        "acquisition.vl",
-        _classes("77.1.1 77.1.1.1 77.1.2 77.1.2.1 77.1.3 77.1.4 77.1.4.1 77.1.6 77.1.7"),
-        _VISIBLE,
-        3,
-    ),
-    Rule("acquisition.ecg", _classes("9.1.1 9.1.2 9.1.3 9.2.1 9.3.1 9.4.1 9.4.2 9.5.1 9.6.1"), _WAVEFORM, 3),
-)
-_BY_CLASS = {
-    uid: tuple(rule for rule in RULES if uid in rule.sop_classes)
-    for uid in {uid for rule in RULES for uid in rule.sop_classes}
-}
-
-
-def acquisition_evidence(header: Header) -> tuple[Evidence, ...]:
-    """The groups that show an acquisition, as many as the modality's rule needs; () where they are too few.
-
-    Enhanced multi-frame objects keep them in functional groups (PS3.3 section C.7.6.16): those shared by all
-    frames, and of the first frame, are looked at too. Never raises.
-    """
-    for rule in _BY_CLASS.get(header.text(_SOP_CLASS), ()):
-        for places in _places(header):
-            found = _hold(rule, places)
-            if found:
-                return found
-    return ()
-
-
-def _places(header: Header) -> Iterator[list[Dataset]]:
-    """Where to look: the top level, and then its functional groups with it."""
+def _places(header: Header, inside: tuple[tuple[Tag, ...], ...]) -> Iterator[list[Dataset]]:
+    """Where to look: the top level, and then the Items of Sequences with it."""
     yield [header]
-    macros: list[Dataset] = [header]
+    items: list[Dataset] = [header]
+    for way in inside:
+        reached: list[Dataset] = [header]
+        for tag in way:
+            reached = [item for place in reached for item in place.items(tag, _MAX_INSIDE)][:_MAX_INSIDE]
+        items.extend(reached)
     for groups in _FUNCTIONAL_GROUPS:
         if groups in header:
             for item in header.items(groups, 1):
                 for tag in list(item.elements)[:_MAX_MACROS]:
-                    macros.extend(item.items(tag, 1))
-    if len(macros) > 1:
-        yield macros
+                    items.extend(item.items(tag, 1))
+    if len(items) > 1:
+        yield items
 
 
-def _hold(rule: Rule, places: list[Dataset]) -> tuple[Evidence, ...]:
-    found: list[Evidence] = []
-    shows_physics = False
-    for group in rule.groups:
-        tag = _first_to_hold(group, places)
-        if tag is not None:
-            found.append(_evidence(rule, group, tag, places))
-            shows_physics = shows_physics or not group.is_context
-        if len(found) == rule.needs:
-            break
-    return tuple(found) if shows_physics and len(found) == rule.needs else ()
-
-
-def _first_to_hold(group: Group, places: list[Dataset]) -> Tag | None:
-    for alternative in group.alternatives:
-        if all(any(_has_value(place, tag, group.values) for place in places) for tag in alternative):
-            return alternative[0]
-    return None
+def _differ(one: str, other: str) -> bool:
+    return bool(one and other) and one.casefold() != other.casefold()
 
 
 def _has_value(dataset: Dataset, tag: Tag, values: frozenset[bytes]) -> bool:
-    element = dataset.elements.get(tag)
-    if element is None:
-        return False
+    element = dataset.elements[tag]
     if element.undefined or element.vr == b"SQ":
         return element.end - element.value > _FEWEST_SEQUENCE_BYTES
     value = dataset.buffer[element.value : min(element.end, element.value + _MAX_VALUE)].strip(b" \0").upper()
@@ -265,8 +254,7 @@ def _has_value(dataset: Dataset, tag: Tag, values: frozenset[bytes]) -> bool:
     return bool(value.strip(_ZEROS)) and value not in _PLACEHOLDERS
 
 
-def _evidence(rule: Rule, group: Group, tag: Tag, places: list[Dataset]) -> Evidence:
-    raw = next(place.raw(tag) for place in places if _has_value(place, tag, group.values)).strip(b" \0")
-    text = "" if group.is_context else raw[:_MAX_VALUE].decode("ascii", "replace")
+def _evidence(rule: str, group: Group, place: Dataset, tag: Tag) -> Evidence:
+    text = place.raw(tag)[:_MAX_VALUE].strip(b" \0").decode("ascii", "replace") if group.is_physics else ""
     value = text if text.isascii() and text.isprintable() and text else "present"
-    return Evidence(rule.name, tag_name(tag), value, Axis.ORIGIN, Origin.ACQUIRED.value, Strength.EQUIPMENT)
+    return Evidence(rule, tag_name(tag), value, Axis.ORIGIN, Origin.ACQUIRED.value, Strength.EQUIPMENT)

@@ -3,6 +3,8 @@
 A site's entry with the id of a shipped one replaces it. Whatever is wrong in a file is refused by name and
 kept in `Catalogue.problems`; everything else still loads. The examples of an entry, and all false friends,
 are run when it is loaded: an entry that contradicts them is refused too.
+
+Whoever refuses an entry raises ValueError with "reason; suggestion", of which either is told by itself.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -48,6 +50,14 @@ class _Friend(NamedTuple):
     file: str
 
 
+class Listing(NamedTuple):
+    """Where a marker stands: its file, whether a site wrote that, and whether instead of a shipped marker."""
+
+    file: str
+    of_site: bool
+    overrides: bool
+
+
 class _Layer(NamedTuple):
     """The entries of the package, or of a site, by their ids."""
 
@@ -60,13 +70,15 @@ class Catalogue:
     """The markers in force, the problems met while loading them, and the revision of their content.
 
     `false_friends` are what the markers were held against. `revision` is 12 hexadecimal digits that depend on
-    the content of all markers and on nothing else: not on file names, comments, or order.
+    the content of all markers and on nothing else: not on file names, comments, or order. `listings` says
+    by id where each marker stands.
     """
 
     markers: tuple[Marker, ...]
     problems: tuple[CatalogueError, ...]
     revision: str
     false_friends: tuple[FalseFriend, ...] = ()
+    listings: Mapping[str, Listing] = field(default_factory=dict)
 
     @cached_property
     def plan(self) -> Plan:
@@ -81,6 +93,7 @@ def load_catalogue(site_directory: Path | None = None) -> Catalogue:
     """
     problems: list[CatalogueError] = []
     shipped = _read_layer(_shipped_files(), problems)
+    shipped_ids = frozenset(shipped.markers)
     site = _read_layer(_site_files(site_directory), problems)
     _refuse_mistakes(shipped, shipped.friends, problems)
     kept = {name: entry for name, entry in shipped.markers.items() if name not in site.markers}
@@ -94,7 +107,13 @@ def load_catalogue(site_directory: Path | None = None) -> Catalogue:
         problems=tuple(problems),
         revision=_revision([entry.table for entry in ordered]),
         false_friends=tuple(known.friend for known in friends.values()),
+        listings={name: _listing(entry, site, shipped_ids) for name, entry in entries.items()},
     )
+
+
+def _listing(entry: _Entry, site: _Layer, shipped: frozenset[str]) -> Listing:
+    of_site = site.markers.get(entry.marker.id) is entry
+    return Listing(entry.file, of_site, of_site and entry.marker.id in shipped)
 
 
 def _read_layer(files: list[_Readable], problems: list[CatalogueError]) -> _Layer:
@@ -116,7 +135,7 @@ def _refuse_mistakes(layer: _Layer, friends: dict[str, _Friend], problems: list[
     for marker, friend in mistakes(markers, [known.friend for known in friends.values()]):
         file = layer.markers.pop(marker.id).file
         problems.append(
-            _problem(file, marker.id, f"matches the false friend {friend.id} ({friend.title}): narrow it")
+            _problem(file, marker.id, f"matches the false friend {friend.id} ({friend.title}); narrow it")
         )
 
 
@@ -129,7 +148,7 @@ def _refuse_friends(
         for marker, _ in mistakes(markers, [friend]):
             problems.append(
                 _problem(
-                    file, friend_id, f"the shipped marker {marker.id} matches it: override that one by its id"
+                    file, friend_id, f"the shipped marker {marker.id} matches it; override that one by its id"
                 )
             )
             friends.pop(friend_id, None)
@@ -158,23 +177,26 @@ def _site_files(directory: Path | None) -> list[_Readable]:
 
 def _read_file(file: _Readable, problems: list[CatalogueError]) -> Iterator[_Entry | _Friend]:
     try:
-        content = file.read_bytes()
-        if len(content) > _MAX_FILE:
-            raise ValueError(f"{len(content)} bytes are more than {_MAX_FILE}; split the file")
-        document = tomllib.loads(content.decode("utf-8"))
+        document = tomllib.loads(_read_text(file))
     except OSError as problem:
         problems.append(
             _problem(file.name, "", f"cannot be read ({problem.strerror}); let the server read it")
         )
         return
     except (ValueError, RecursionError) as problem:
-        problems.append(_problem(file.name, "", f"no TOML in UTF-8: {problem}"))
+        problems.append(
+            _problem(file.name, "", f"no TOML in UTF-8: {problem}; write it as the shipped files are written")
+        )
         return
     unknown = sorted(set(document) - _KINDS.keys())
     if unknown or not document or not all(isinstance(tables, list) for tables in document.values()):
         found = ", ".join(f"{key!r}{did_you_mean(key, _KINDS)}" for key in unknown) or "none"
         problems.append(
-            _problem(file.name, "", f"write entries as [[marker]] or [[false_friend]] tables (found {found})")
+            _problem(
+                file.name,
+                "",
+                f"no entries (found {found}); write entries as [[marker]] or [[false_friend]] tables",
+            )
         )
         return
     for kind, tables in document.items():
@@ -186,6 +208,13 @@ def _read_file(file: _Readable, problems: list[CatalogueError]) -> Iterator[_Ent
                 yield _KINDS[kind](table, file.name)
             except ValueError as problem:
                 problems.append(_problem(file.name, str(name), str(problem)))
+
+
+def _read_text(file: _Readable) -> str:
+    content = file.read_bytes()
+    if len(content) > _MAX_FILE:
+        raise ValueError(f"{len(content)} bytes are more than {_MAX_FILE}, split the file")
+    return content.decode("utf-8")
 
 
 def _read_marker(table: Mapping[str, Any], file: str) -> _Entry:
@@ -205,8 +234,9 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any], str], _Entry | _Friend]] = {
 }
 
 
-def _problem(file: str, entry: str, reason: str) -> CatalogueError:
-    return CatalogueError(f"{file}, entry {entry}: {reason}" if entry else f"{file}: {reason}")
+def _problem(file: str, entry: str, refusal: str) -> CatalogueError:
+    reason, _, suggestion = refusal.rpartition("; ")
+    return CatalogueError(reason or suggestion, suggestion if reason else "", file=file, entry=entry)
 
 
 def _revision(tables: list[Mapping[str, Any]]) -> str:

@@ -31,7 +31,7 @@ def contradictions(marker: Marker) -> Iterator[str]:
             kind = "match" if expected else "no_match"
             if bool(match_plan(plan, example_header(table))) is not expected:
                 does = "does not match" if expected else "does match"
-                yield f"examples.{kind} number {number} {does}: correct the example or the pattern"
+                yield f"examples.{kind} number {number} {does}; correct the example, the pattern or the guard"
 
 
 def example_header(table: Mapping[str, Any]) -> Header:
@@ -47,7 +47,7 @@ def example_header(table: Mapping[str, Any]) -> Header:
         encoded = b"".join(encode(tag, element, _ENCODING) for tag, element in (*sorted(meta), *body))
         return read_header(bytes(128) + b"DICM" + encoded)
     except (HeaderError, StampError) as problem:
-        raise ValueError(f"an example cannot be written as DICOM: {problem}") from problem
+        raise ValueError(f"an example cannot be written as DICOM: {problem}; give it less") from problem
 
 
 def _elements(table: Mapping[str, Any]) -> Item:
@@ -75,4 +75,4 @@ def _element(key: str, path: AttributePath, value: object) -> NewElement:
         return NewElement(path.vr.encode() or b"LO", "\\".join(value).encode())
     if isinstance(value, list) and all(isinstance(part, dict) for part in value):
         return NewElement(b"SQ", tuple(_elements(part) for part in value))
-    raise ValueError(f"example value of {key!r} must be a text, a list of texts, or a list of tables")
+    raise ValueError(f"example value of {key!r} is none; write a text, a list of texts, or a list of tables")

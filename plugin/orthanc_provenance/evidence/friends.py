@@ -36,11 +36,11 @@ def parse_friend(entry: Mapping[str, Any]) -> FalseFriend:
     unknown = sorted(set(entry) - _KEYS)
     if unknown:
         close = did_you_mean(unknown[0], _KEYS)
-        raise ValueError(f"unknown key {unknown[0]!r}{close}; known are {', '.join(sorted(_KEYS))}")
+        raise ValueError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}{close}")
     known = [says for values in SAYS.values() for says in values]
     never = entry.get("never")
     if not isinstance(never, list) or not never or not all(says in known for says in never):
-        raise ValueError(f"never must be a list of what markers say: {', '.join(known)}")
+        raise ValueError(f"never must be a list of what markers say; write some of {', '.join(known)}")
     examples = example_tables(entry, "examples")
     if not examples:
         raise ValueError("examples is missing; write at least one attribute table")

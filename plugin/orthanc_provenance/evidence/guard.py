@@ -70,7 +70,7 @@ class Guard:
 def parse_guards(value: object) -> tuple[Guard, ...]:
     """The guards of a marker file's `guard` table. Raises ValueError with a reason fit to be shown."""
     if not isinstance(value, dict):
-        raise ValueError("guard must be a table")
+        raise ValueError('guard must be a table; write guard.modality = "CT", for example')
     guards: list[Guard] = []
     for key, found in value.items():
         if key in _SHORTHANDS:
@@ -81,13 +81,13 @@ def parse_guards(value: object) -> tuple[Guard, ...]:
         elif key == "unless":
             guards.extend(Guard(_joined(table), negated=True) for table in _tables(key, found))
         else:
-            raise ValueError(f"unknown guard {key!r}{did_you_mean(key, _KEYS)}; known are {', '.join(_KEYS)}")
+            raise ValueError(f"unknown guard {key!r}; known are {', '.join(_KEYS)}{did_you_mean(key, _KEYS)}")
     return tuple(guards)
 
 
 def _tables(key: str, value: object) -> list[Table]:
     if not isinstance(value, list) or not value or not all(isinstance(table, dict) for table in value):
-        raise ValueError(f"guard.{key} must be a list of tables of attribute and one pattern")
+        raise ValueError(f"guard.{key} is no list of tables; write [{{ attribute = …, and one pattern }}]")
     return value
 
 
@@ -103,7 +103,7 @@ def _condition(table: Table) -> Condition:
     if unknown:
         close = did_you_mean(unknown[0], ("attribute", *known))
         raise ValueError(
-            f"unknown key {unknown[0]!r} in a guard{close}; known are attribute, {', '.join(known)}"
+            f"unknown key {unknown[0]!r} in a guard; known are attribute, {', '.join(known)}{close}"
         )
     kinds = [kind for kind in known if kind in table]
     if len(kinds) != 1:
@@ -111,6 +111,6 @@ def _condition(table: Table) -> Condition:
     paths = readable_paths(table.get("attribute"))
     if kinds == [ABSENT]:
         if table[ABSENT] is not True:
-            raise ValueError(f"{ABSENT} can only be true")
+            raise ValueError(f"{ABSENT} can only be true; leave the condition out, or write present = true")
         return Condition(paths, None)
     return Condition(paths, parse_pattern(kinds[0], table[kinds[0]]))

@@ -134,17 +134,17 @@ def _parse_step(text: str) -> Step:
     if found := _PRIVATE.match(text):
         group = int(found[1], 16)
         if not group & 1:
-            raise ValueError(f"{text}: group {found[1]} is even, private groups are odd")
+            raise ValueError(f"{text}: group {found[1]} is even; private groups are odd")
         return Step((group << 16) | int(found[3], 16), found[2].strip().upper())
     if found := _STANDARD.match(text):
         if int(found[1], 16) & 1:
-            raise ValueError(f'{text} is private: write (group,"creator",element) with a two-digit element')
+            raise ValueError(f'{text} is private; write (group,"creator",element) with a two-digit element')
         return Step(int(found[1] + found[2], 16))
     tag = tag_for_keyword(text) or _KEYWORDS_OF_NEWER_EDITIONS.get(text)
     if tag is None:
         close = did_you_mean(text, (*keyword_dict, *_KEYWORDS_OF_NEWER_EDITIONS))
         raise ValueError(
-            f"{text!r} is no keyword of PS3.6{close}; write the tag as (gggg,eeee) if it is newer"
+            f"{text!r} is no keyword of PS3.6; write the tag as (gggg,eeee) if it is newer{close}"
         )
     return Step(tag)
 
@@ -166,7 +166,7 @@ def readable_paths(value: object) -> tuple[AttributePath, ...]:
     """The paths of a text or a list of texts. Raises ValueError for others, and for what is never read."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError("attributes must be a path or a list of paths, such as Manufacturer")
+        raise ValueError("attributes is no path or list of paths; write one, such as Manufacturer")
     paths = tuple(path for text in texts for path in parse_paths(text))
     for path in paths:
         _refuse_identifying(path)
@@ -179,7 +179,7 @@ def _refuse_identifying(path: AttributePath) -> None:
         identifying = step.tag >> 16 == 0x0010 and step.tag not in _ALLOWED_OF_PATIENT
         if identifying or step.tag in _NEVER_READ or (not step.creator and _vr(step.tag) == "PN"):
             raise ValueError(
-                f"{path.text} may identify a patient, or holds words of other concepts: markers never read it"
+                f"{path.text} may identify a patient, or holds words of other concepts; take another one"
             )
 
 
@@ -187,14 +187,14 @@ def parse_pattern(kind: str, value: object) -> Pattern:
     """The pattern `kind` = `value` of a marker file. Raises ValueError with a reason fit to be shown."""
     if kind == "present":
         if value is not True:
-            raise ValueError("present can only be true")
+            raise ValueError("present can only be true; leave it out, or write another pattern")
         return Pattern(kind, (), lambda text: text or None)
     words = (value,) if isinstance(value, str) else value
     if not isinstance(words, list | tuple) or not words:
-        raise ValueError(f"{kind} must be a text or a list of texts")
+        raise ValueError(f"{kind} is nothing to look for; write a text or a list of texts")
     for word in words:
         if not isinstance(word, str) or not word.strip():
-            raise ValueError(f"{kind} must be a text or a list of texts, none of them empty")
+            raise ValueError(f"{kind} has an empty text; write a text or a list of texts, none of them empty")
     return Pattern(kind, tuple(words), _MAKERS[kind](tuple(words)))
 
 
@@ -245,7 +245,9 @@ def _words(words: tuple[str, ...]) -> Callable[[str], str | None]:
 def _joined(words: tuple[str, ...]) -> str:
     for word in words:
         if len(word) > _MAX_REGEX:
-            raise ValueError(f"a regular expression may have {_MAX_REGEX} characters, this has {len(word)}")
+            raise ValueError(
+                f"a regular expression of {len(word)} characters; write at most {_MAX_REGEX} characters each"
+            )
         _refuse_endless(word)
     return "|".join(f"(?:{word})" for word in words)
 
@@ -255,14 +257,14 @@ def _refuse_endless(expression: str) -> None:
     letters = _ONE_LETTER.sub("x", expression)
     if _QUANTIFIED_GROUP.search(letters) or _BACK_REFERENCE.search(expression):
         raise ValueError(
-            f"{expression!r} nests quantifiers or refers back, which may never end: repeat single letters and"
+            f"{expression!r} nests quantifiers or refers back, which may never end; repeat single letters and"
             " classes, no groups"
         )
     if len(_UNBOUNDED.findall(letters)) > _MAX_UNBOUNDED or any(
         int(times) > _MAX_REPEATS for times in _REPEATS.findall(letters)
     ):
         raise ValueError(
-            f"{expression!r} repeats too much: write * and + at most {_MAX_UNBOUNDED} times, and {{n}} up to"
+            f"{expression!r} repeats too much; write * and + at most {_MAX_UNBOUNDED} times, and {{n}} up to"
             f" {_MAX_REPEATS}"
         )
 
@@ -272,7 +274,7 @@ def _searcher(expression: str, letters: Mapping[int, int] | None = None) -> Call
     try:
         compiled = re.compile(expression, re.IGNORECASE)
     except re.error as problem:
-        raise ValueError(f"no regular expression: {problem}") from problem
+        raise ValueError(f"no regular expression: {problem}; write one of Python's module re") from problem
 
     def find(value: str) -> str | None:
         text = value[:MAX_INPUT]

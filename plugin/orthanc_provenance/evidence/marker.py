@@ -51,7 +51,7 @@ def parse_marker(entry: Table) -> Marker:
     unknown = sorted(set(entry) - _KEYS)
     if unknown:
         close = did_you_mean(unknown[0], _KEYS)
-        raise ValueError(f"unknown key {unknown[0]!r}{close}; known are {', '.join(sorted(_KEYS))}")
+        raise ValueError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}{close}")
     axis = _choice(Axis, entry, "axis")
     says = text_of(entry, "says")
     if says not in SAYS[axis]:
@@ -60,7 +60,9 @@ def parse_marker(entry: Table) -> Marker:
         )
     examples = entry.get("examples", {})
     if not isinstance(examples, dict) or set(examples) - {"match", "no_match"}:
-        raise ValueError("examples must be a table of match and no_match")
+        raise ValueError(
+            "examples is no table of match and no_match; write examples.match and examples.no_match"
+        )
     match, no_match = example_tables(examples, "match"), example_tables(examples, "no_match")
     if not match:
         raise ValueError("no example that matches; add examples.match with at least one attribute table")
@@ -107,5 +109,5 @@ def example_tables(entry: Table, key: str) -> tuple[Table, ...]:
     """The attribute tables under `key`, none where it is missing. Raises ValueError for anything else."""
     tables = entry.get(key, [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ValueError(f"{key} must be a list of attribute tables")
+        raise ValueError(f"{key} is no list of attribute tables; write [{{ Manufacturer = … }}]")
     return tuple(tables)
