@@ -6,6 +6,7 @@ arrive, `index.reconcile` with bytes that lie in the archive already.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 
 from .assessment import assess
 from .dicom.digest import pixel_digest
-from .dicom.header import Header, read_header
+from .dicom.header import DEFLATED, Header, read_header
 from .errors import HeaderError, StampError
 from .evidence.catalogue import Catalogue
 from .index.record import (
@@ -25,11 +26,14 @@ from .index.record import (
     orthanc_identifiers,
 )
 from .index.rows import read_assessment
-from .lineage import inherit
+from .lineage import says_more
 from .model import Assessment
 from .stamp.apply import apply
-from .stamp.block import read_stamp
-from .stamp.elements import claimed_states, claims_unlabelled
+from .stamp.block import read_stamp, read_stamps
+from .stamp.elements import claims_unlabelled
+from .stamp.received import weigh
+from .stamp.statement import Signer
+from .stamp.trust import NO_KEYS, TrustedKeys
 
 log = logging.getLogger(__name__)
 
@@ -45,26 +49,36 @@ class Received:
     stamped: bytes | None
 
 
-def assess_received(header: Header, catalogue: Catalogue) -> Assessment:
-    """The assessment of an object as it came, which may carry a stamp, or what is left of one.
+def assess_received(
+    header: Header, catalogue: Catalogue, trusted: TrustedKeys = NO_KEYS, digest: str | None = None
+) -> Assessment:
+    """The assessment of an object as it came, which may carry stamps, or what is left of them.
 
-    Unsigned, a stamp is only believed where it closes: "unlabelled", because the SyntheticData beside it may
-    be its own, and an origin more suspicious than what the rest of the header still tells.
+    A stamp is evidence where a key in `trusted` signed it for these pixels, whose digest is `digest` (None:
+    not known). Any other is only believed where it closes: "unlabelled", because the SyntheticData beside it
+    may be its own, and an origin more suspicious than what the rest of the header still tells.
     """
-    unlabelled = claims_unlabelled(header)
-    assessment = assess(header, catalogue, claimed_unlabelled=unlabelled)
-    for state in claimed_states(header):
-        claimed = Assessment(state.origin, labelled=not unlabelled)
-        assessment = inherit(assessment, claimed, "ContributingEquipmentSequence")
-    return assessment
+    assessment = assess(header, catalogue, claimed_unlabelled=claims_unlabelled(header))
+    return weigh(assessment, header, trusted, digest)
 
 
 class Intake:
-    """Assesses and stamps instances with one catalogue; `stamp` is the setting `All`, `Synthetic`, `None`."""
+    """Assesses and stamps instances with one catalogue; `stamp` is the setting `All`, `Synthetic`, `None`.
 
-    def __init__(self, catalogue: Catalogue, stamp: str) -> None:
+    Stamps are signed by `signer`, if there is one, and those of the keys in `trusted` are believed.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        stamp: str,
+        signer: Signer | None = None,
+        trusted: TrustedKeys = NO_KEYS,
+    ) -> None:
         self._catalogue = catalogue
         self._stamp = stamp
+        self._signer = signer
+        self._trusted = trusted
 
     def receive(self, data: bytes, *, write_stamp: bool = True) -> Received:
         """Assess the object in `data` and stamp it; with `write_stamp` off only try whether it takes a stamp.
@@ -73,21 +87,26 @@ class Intake:
         the reason in its record keeps it out of research.
         """
         header = read_header(data)
-        assessment = assess_received(header, self._catalogue)
+        digest = _stamped_digest(header)
+        assessment = assess_received(header, self._catalogue, self._trusted, digest)
         record = self._record(header, assessment)
         try:
-            record = replace(record, pixel_digest=pixel_digest(header))
+            record = replace(record, pixel_digest=pixel_digest(header) if digest is None else digest)
             if not self._wants_stamp(assessment):
                 return Received(record, None)
-            stamped = apply(header, assessment, self._catalogue.revision, record.pixel_digest)
+            stamped = apply(
+                header, assessment, self._catalogue.revision, record.pixel_digest, signer=self._signer
+            )
         except (HeaderError, StampError) as problem:
             log.warning("no stamp for SOP instance %s: %s", record.instance["SOPInstanceUID"], problem)
             return Received(
                 replace(record, assessment=replace(assessment, reason=f"no stamp: {problem}")), None
             )
         if stamped is None:
-            return Received(replace(record, stamped=True), None)
-        return Received(replace(record, stamped=write_stamp), stamped if write_stamp else None)
+            return Received(replace(record, stamped=True, seal=_seal(header, data, record)), None)
+        if not write_stamp:
+            return Received(record, None)
+        return Received(replace(record, stamped=True, seal=_seal(header, stamped, record)), stamped)
 
     def stamp_on_exit(self, data: bytes, row: Mapping[str, Any]) -> bytes:
         """`data` as it may leave: stamped with the assessment in its index `row` if it is not stamped yet.
@@ -95,6 +114,8 @@ class Intake:
         Raises HeaderError or StampError where `data` is not the object that was assessed: the archive may
         hold another under the same identifiers by now, of which the index does not know yet.
         """
+        if row["stamped"] and _is_sealed(data, row):
+            return data
         assessment, header = read_assessment(row), read_header(data)
         if header.text(_SOP_INSTANCE) != row["SOPInstanceUID"]:
             raise StampError("the archive holds an object with another SOP Instance UID")
@@ -105,9 +126,23 @@ class Intake:
             return data
         if pixel_digest(header) != row["pixel_digest"]:
             raise StampError("the archive holds an object with other pixels than were assessed")
+        _refuse_suspicion(header, assessment)
         if not self._wants_stamp(assessment):
             return data
-        stamped = apply(header, assessment, row["catalogue"], row["pixel_digest"])
+        stamped = apply(header, assessment, row["catalogue"], row["pixel_digest"], signer=self._signer)
+        return data if stamped is None else stamped
+
+    def restamp(self, data: bytes, row: Mapping[str, Any]) -> bytes:
+        """`data`, transcoded from what `stamp_on_exit` gave for `row`, with a stamp that binds its pixels.
+
+        Raises HeaderError or StampError where it is another object, or cannot take that stamp.
+        """
+        assessment, header = read_assessment(row), read_header(data)
+        if header.text(_SOP_INSTANCE) != row["SOPInstanceUID"]:
+            raise StampError("transcoding has made another SOP Instance of it")
+        if not self._wants_stamp(assessment):
+            return data
+        stamped = apply(header, assessment, row["catalogue"], signer=self._signer)
         return data if stamped is None else stamped
 
     def _wants_stamp(self, assessment: Assessment) -> bool:
@@ -126,3 +161,53 @@ class Intake:
             synthetic_data="YES" if says == "YES" or assessment.origin.is_synthetic else "NO",
             catalogue=self._catalogue.revision,
         )
+
+
+def _refuse_suspicion(header: Header, assessment: Assessment) -> None:
+    """Raises StampError where a stamp in the object is more suspicious than `assessment`, which knew of none
+    such: these are not the bytes that were assessed.
+    """
+    for stamp in read_stamps(header):
+        origin = stamp.origin
+        if origin is not None and origin.may_be_labelled and says_more(Assessment(origin), assessment):
+            raise StampError(f"the archive holds an object with a stamp that says {origin.value}")
+
+
+def _stamped_digest(header: Header) -> str | None:
+    """The pixel digest of an object that carries a stamp, which speaks of it; None without, or without pixels
+    that can be read.
+    """
+    if read_stamp(header) is None:
+        return None
+    try:
+        return pixel_digest(header)
+    except HeaderError:
+        return None
+
+
+def _seal(header: Header, stored: bytes, record: Record) -> str:
+    """What tells `stored` again: size and digest of its header, with what it was stamped as.
+
+    `header` is that of the object before its stamp, which was put in front of the pixels. "" for a deflated
+    object, whose header lies in other bytes than are stored.
+    """
+    if header.transfer_syntax == DEFLATED:
+        return ""
+    size = header.pixel_start + len(stored) - len(header.buffer)
+    assessment, privacy = record.assessment, record.assessment.privacy
+    flags = (privacy.identity_removed, privacy.defaced, assessment.labelled)
+    said = (assessment.state.value, assessment.origin.value, *flags, record.pixel_digest)
+    return f"{size}:{_header_digest(stored, size, said)}"
+
+
+def _is_sealed(data: bytes, row: Mapping[str, Any]) -> bool:
+    """Whether `data` has the header that was stored for `row`, which still says what that is stamped as."""
+    size, _, digest = row["seal"].partition(":")
+    names = ("state", "origin", "identity_removed", "defaced", "labelled", "pixel_digest")
+    return bool(digest) and _header_digest(data, int(size), tuple(row[name] for name in names)) == digest
+
+
+def _header_digest(data: bytes, size: int, said: tuple[str | bool, ...]) -> str:
+    digest = hashlib.sha256(memoryview(data)[:size])
+    digest.update(repr(said).encode("utf-8"))
+    return digest.hexdigest()

@@ -121,3 +121,29 @@ def test_a_header_that_is_made_to_take_long_is_refused() -> None:
 
     with pytest.raises(HeaderError, match="too many elements"):
         intake().receive(data[:place] + sequence + data[place:])
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"])
+def test_what_was_stored_is_told_again_by_its_seal(syntax: str) -> None:
+    received = intake().receive(encode(image(**CT), syntax))
+    assert received.stamped is not None
+    row = row_of(received)
+    assert bool(row["seal"]) == (not syntax.endswith(".99"))
+    assert intake().stamp_on_exit(received.stamped, row) is received.stamped
+    again = intake().receive(received.stamped)
+    assert again.stamped is None
+    assert row_of(again)["seal"] == row["seal"]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"state": "simulated", "origin": "simulated"}, {"pixel_digest": "sha256:0"}]
+)
+def test_a_seal_speaks_for_no_other_assessment(changed: dict[str, str]) -> None:
+    received = intake().receive(encode(image(**CT)))
+    assert received.stamped is not None
+    with pytest.raises(StampError):
+        intake().stamp_on_exit(received.stamped, {**row_of(received), **changed})
+
+
+def test_an_object_that_was_only_tried_has_no_seal() -> None:
+    assert intake().receive(encode(image(**CT)), write_stamp=False).record.seal == ""

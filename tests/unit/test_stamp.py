@@ -27,7 +27,7 @@ from orthanc_provenance.dicom.header import Header, read_header
 from orthanc_provenance.errors import HeaderError, StampError
 from orthanc_provenance.model import Assessment, Axis, Evidence, Modifier, Origin, Privacy, State, Strength
 from orthanc_provenance.stamp.apply import apply
-from orthanc_provenance.stamp.block import CREATOR, DICTIONARY, Stamp, read_stamp
+from orthanc_provenance.stamp.block import CREATOR, DICTIONARY, Stamp, read_stamp, read_stamps
 from orthanc_provenance.stamp.elements import MANUFACTURER, MODEL_NAME, claims_unlabelled
 
 REVISION = "2026.1"
@@ -312,19 +312,46 @@ def test_the_label_that_a_stamp_has_added_does_not_count_as_received() -> None:
         Assessment(Origin.AI_GENERATED, labelled=False),
     ],
 )
-def test_a_stamp_that_says_something_else_is_never_overwritten(other: Assessment) -> None:
+def test_a_stamp_that_says_something_else_is_kept_below_the_new_one(other: Assessment) -> None:
     first = stamped(encode(image()), Assessment(Origin.AI_GENERATED, labelled=True))
 
-    with pytest.raises(StampError, match="another provenance stamp"):
-        apply(read_header(first), other, REVISION)
+    again = stamped(first, other)
+
+    earlier, latest = read_stamps(read_header(again))
+    assert earlier == read_stamp(read_header(first))
+    assert (latest.state, latest.labelled) == (other.state, other.labelled)
+    assert latest.block > earlier.block
+    assert apply(read_header(again), other, REVISION) is None
 
 
-def test_a_stamp_for_other_pixels_is_never_overwritten() -> None:
+def test_pixels_that_were_encoded_anew_get_a_stamp_of_their_own() -> None:
     first = decode(stamped(encode(image())))
     first.PixelData = bytes(16)
 
-    with pytest.raises(StampError, match="another provenance stamp"):
-        apply(read_header(encode(first)), ACQUIRED, REVISION)
+    again = read_header(stamped(encode(first)))
+
+    earlier, latest = read_stamps(again)
+    assert latest.pixel_digest == pixel_digest(again) != earlier.pixel_digest
+
+
+def test_a_later_stamp_stands_above_the_earlier_one_even_where_a_lower_place_is_free() -> None:
+    first = decode(stamped(encode(image())))
+    for element in first.group_dataset(0x0099):
+        del first[element.tag]
+        moved = element.tag.element + 5 if element.tag.element < 0x100 else element.tag.element + 0x500
+        first.add_new((0x0099 << 16) | moved, element.VR, element.value)
+
+    again = stamped(encode(first), GENERATED)
+
+    assert [stamp.block for stamp in read_stamps(read_header(again))] == [0x15, 0x16]
+
+
+def test_what_any_stamp_says_of_labels_counts() -> None:
+    first = stamped(encode(image()), Assessment(Origin.AI_GENERATED, labelled=False))
+
+    again = stamped(first, Assessment(Origin.ACQUIRED))
+
+    assert claims_unlabelled(read_header(again))
 
 
 def test_a_broken_stamp_reads_as_empty_and_is_kept() -> None:
@@ -338,8 +365,9 @@ def test_a_broken_stamp_reads_as_empty_and_is_kept() -> None:
 
     assert stamp is not None
     assert (stamp.state, stamp.origin, stamp.modifiers, stamp.labelled) == (None, None, (), False)
-    with pytest.raises(StampError, match="another provenance stamp, of state unknown"):
-        apply(header, ACQUIRED, REVISION)
+    again = read_header(stamped(header.buffer))
+    assert read_stamps(again)[0] == stamp
+    assert read_stamps(again)[1].origin is Origin.ACQUIRED
 
 
 def test_a_stamp_whose_vrs_got_lost_is_still_read() -> None:

@@ -18,7 +18,7 @@ PREFIX = "sha256:"
 def pixel_digest(header: Header) -> str:
     """The digest of the pixels of an object, `sha256:` and 64 hexadecimal digits, `""` where it has none.
 
-    The first of Pixel Data (7FE0,0010), Float (7FE0,0008) and Double Float Pixel Data (7FE0,0009) counts.
+    They are in Pixel Data (7FE0,0010), Float (7FE0,0008) or Double Float Pixel Data (7FE0,0009).
 
     - Native pixels: the value field as encoded, its padding byte included. In a big endian object the bytes
       are hashed in their order there: the digest belongs to one encoding of the pixels, not to the picture.
@@ -27,15 +27,16 @@ def pixel_digest(header: Header) -> str:
       matter how a bit stream is cut into fragments.
 
     An object without pixels, or with an empty value, has no digest rather than that of nothing: all empty
-    objects would share it. Raises HeaderError where the pixels are cut off or no fragments can be told.
+    objects would share it. Raises HeaderError where the pixels are cut off, where there is more than one of
+    these elements, and where no fragments can be told.
     """
     buffer = header.buffer
     found = scan_elements(buffer, header.pixel_start, len(buffer), header.encoding).elements
-    for tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA):
-        element = found.get(tag)
-        if element is not None:
-            return _digest(buffer, element, header.encoding)
-    return ""
+    pixels = [found[tag] for tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA) if tag in found]
+    if len(pixels) > 1:
+        # PS3.3 section C.7.6.24 allows one: a digest of one would vouch for the other, which may be shown.
+        raise HeaderError("there is more than one of Pixel Data, Float and Double Float Pixel Data")
+    return _digest(buffer, pixels[0], header.encoding) if pixels else ""
 
 
 def _digest(buffer: bytes, element: Element, encoding: Encoding) -> str:

@@ -9,32 +9,41 @@ from ..errors import HeaderError, StampError
 from ..model import Assessment
 from .block import read_stamp
 from .elements import stamp_elements
+from .statement import Signer
+from .subject import subject_of
 
 
 def apply(
-    header: Header, assessment: Assessment, catalogue_revision: str, digest: str | None = None
+    header: Header,
+    assessment: Assessment,
+    catalogue_revision: str,
+    digest: str | None = None,
+    *,
+    signer: Signer | None = None,
 ) -> bytes | None:
     """The bytes of the object with its stamp, or None where a stamp that says the same is there already.
 
     `header` is that of the whole object, `catalogue_revision` at most 64 ASCII characters, and `digest` the
-    result of `dicom.digest.pixel_digest` where it is known already. Only elements are added: UIDs, pixels,
-    transfer syntax and every other element stay byte for byte (PS3.3 section C.12.1.1.5, a gateway that
-    coerces attributes). The result depends on the arguments alone: no clock, no random values.
+    result of `dicom.digest.pixel_digest` where it is known already; `signer` signs the stamp. Only elements
+    are added: UIDs, pixels, transfer syntax and every other element stay byte for byte (PS3.3 section
+    C.12.1.1.5, a gateway that coerces attributes). The result depends on the arguments alone: no clock, no
+    random values.
 
-    Raises StampError where the object cannot take a stamp, and where it carries one that says something
-    else, which is never overwritten.
+    A stamp that says something else is kept as it is: the new one stands in a further private block (PS3.5
+    section 7.8.1) above it, and its statement names the earlier one. So a copy whose state has changed leaves
+    with its history. Raises StampError where the object cannot take a stamp.
     """
     if digest is None:
         digest = _digest(header)
     present = read_stamp(header)
-    if present is None:
-        return splice(header, stamp_elements(header, assessment, catalogue_revision, digest))
-    if present.agrees_with(assessment, digest):
+    if present is not None and present.agrees_with(assessment, digest):
         return None
-    raise StampError(
-        f"the object already carries another provenance stamp, of state {present.state or 'unknown'} where "
-        f"this assessment says {assessment.state}; it is left as it came"
-    )
+    statement = b""
+    if signer is not None:
+        previous = b"" if present is None else present.statement
+        subject = subject_of(header, digest)
+        statement = signer.sign(assessment, subject, catalogue_revision, previous=previous)
+    return splice(header, stamp_elements(header, assessment, catalogue_revision, digest, statement))
 
 
 def _digest(header: Header) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
@@ -48,6 +48,8 @@ PIXEL_DIGEST = BlockElement(0x08, b"UC", "1", "PixelDigest", "Pixel Digest")
 # Numbers that are kept for what a stamp of this creator may hold besides.
 DECLARATION_URI = BlockElement(0x09, b"UR", "1", "DeclarationURI", "Declaration URI")
 SIGNED_STATEMENT = BlockElement(0x0A, b"OB", "1", "SignedStatement", "Signed Statement")
+# Stands in answers to queries only: in an object its name is where the generator wrote it.
+GENERATOR = BlockElement(0x0B, b"LO", "1-n", "Generator", "Generator")
 DICTIONARY = (
     STATE,
     ORIGIN,
@@ -59,6 +61,7 @@ DICTIONARY = (
     PIXEL_DIGEST,
     DECLARATION_URI,
     SIGNED_STATEMENT,
+    GENERATOR,
 )
 
 
@@ -66,7 +69,8 @@ DICTIONARY = (
 class Stamp:
     """What the private block of an object says. What is missing or broken there is empty or None here.
 
-    Without a signature it is a claim of whoever wrote it.
+    `statement` is what was signed, without padding; without it a stamp is a claim of whoever wrote it.
+    `block` is the number of the block, 0x10 to 0xFF, and makes no difference to what is said.
     """
 
     state: State | None = None
@@ -78,6 +82,9 @@ class Stamp:
     evidence: tuple[str, ...] = ()
     catalogue_revision: str = ""
     pixel_digest: str = ""
+    declaration_uri: str = ""
+    statement: bytes = b""
+    block: int = field(default=0, compare=False)
 
     def agrees_with(self, assessment: Assessment, digest: str) -> bool:
         """Whether a stamp for `assessment` and the pixel digest `digest` would say the same.
@@ -137,16 +144,17 @@ def block_values(
 
 
 def place_block(
-    present: Container[Tag], tags: Iterable[Tag], values: Mapping[BlockElement, bytes]
+    present: Container[Tag], tags: Iterable[Tag], values: Mapping[BlockElement, bytes], above: int = 0
 ) -> dict[Tag, NewElement]:
     """The elements of the block in the first free place of group 0099, behind its Private Creator.
 
-    `tags` are those that are taken, `present` the same to look them up. Raises StampError where none is free.
+    `tags` are those that are taken, `present` the same to look them up. The place is above the block `above`,
+    so that the highest stamp is the latest. Raises StampError where none is free.
     """
     taken = {(tag >> 8) & 0xFF for tag in tags if tag >> 16 == GROUP}
     for creator in _CREATORS:
         block = creator & 0xFF
-        if creator not in present and block not in taken:
+        if block > above and creator not in present and block not in taken:
             placed = {creator: NewElement(b"LO", CREATOR.encode("ascii"))}
             for element, value in values.items():
                 placed[(GROUP << 16) | (block << 8) | element.number] = NewElement(element.vr, value)
@@ -155,15 +163,25 @@ def place_block(
 
 
 def read_stamp(dataset: Dataset) -> Stamp | None:
-    """What the stamp in `dataset` says; None where no Private Creator of ours is there."""
+    """What the current stamp in `dataset` says, that of the highest block; None where there is none."""
+    stamps = read_stamps(dataset)
+    return stamps[-1] if stamps else None
+
+
+def read_stamps(dataset: Dataset) -> tuple[Stamp, ...]:
+    """What the stamps in `dataset` say, one for each Private Creator of ours, in order of their blocks."""
     if _CREATOR_TAGS.isdisjoint(dataset.elements):
-        return None
-    block = next((tag & 0xFF for tag in _CREATORS if tag in dataset and dataset.text(tag) == CREATOR), None)
-    if block is None:
-        return None
+        return ()
+    blocks = (tag & 0xFF for tag in _CREATORS if tag in dataset and dataset.text(tag) == CREATOR)
+    return tuple(_read_block(dataset, block) for block in blocks)
+
+
+def _read_block(dataset: Dataset, block: int) -> Stamp:
+    def tag(element: BlockElement) -> Tag:
+        return (GROUP << 16) | (block << 8) | element.number
 
     def texts(element: BlockElement) -> tuple[str, ...]:
-        return dataset.texts((GROUP << 16) | (block << 8) | element.number)
+        return dataset.texts(tag(element))
 
     privacy = texts(PRIVACY)
     return Stamp(
@@ -176,6 +194,9 @@ def read_stamp(dataset: Dataset) -> Stamp | None:
         evidence=texts(EVIDENCE)[:MAX_MARKERS],
         catalogue_revision="".join(texts(CATALOGUE_REVISION)[:1]),
         pixel_digest="".join(texts(PIXEL_DIGEST)[:1]),
+        declaration_uri=dataset.whole_text(tag(DECLARATION_URI)),
+        statement=dataset.raw(tag(SIGNED_STATEMENT)).rstrip(b" \0"),
+        block=block,
     )
 
 

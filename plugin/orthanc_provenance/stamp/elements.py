@@ -16,7 +16,16 @@ from ..dicom.encode import Item, NewElement
 from ..dicom.header import Header
 from ..dicom.scan import Tag
 from ..model import Assessment, State
-from .block import CREATOR, GROUP, block_values, long_strings, place_block, read_stamp
+from .block import (
+    CREATOR,
+    GROUP,
+    SIGNED_STATEMENT,
+    block_values,
+    long_strings,
+    place_block,
+    read_stamp,
+    read_stamps,
+)
 from .signatures import signed_tags
 
 MANUFACTURER = "orthanc-provenance"
@@ -40,13 +49,13 @@ _CODE_MEANING = 0x00080104
 
 
 def stamp_elements(
-    header: Header, assessment: Assessment, catalogue_revision: str, digest: str
+    header: Header, assessment: Assessment, catalogue_revision: str, digest: str, statement: bytes = b""
 ) -> dict[Tag, NewElement]:
     """The additions that make up the stamp of one object, for `dicom.splice.splice`.
 
-    `digest` is the pixel digest, `""` where the object has no pixels. An element that a digital signature
-    covers is left out. Raises StampError where a text cannot be written, where group 0099 is full, and where
-    it cannot be told what a signature covers.
+    `digest` is the pixel digest, `""` where the object has no pixels, and `statement` the signed one, b""
+    for none. An element that a digital signature covers is left out. Raises StampError where a text cannot be
+    written, where group 0099 is full, and where it cannot be told what a signature covers.
     """
     signed = signed_tags(header)
     added: dict[Tag, NewElement] = {}
@@ -60,7 +69,11 @@ def stamp_elements(
     for tag in signed & added.keys():
         del added[tag]
     taken = header.elements.keys() | signed if signed else header.elements
-    added.update(place_block(taken, taken, block_values(assessment, catalogue_revision, digest)))
+    values = {**block_values(assessment, catalogue_revision, digest)}
+    if statement:
+        values[SIGNED_STATEMENT] = statement + b" " * (len(statement) % 2)
+    earlier = read_stamp(header)
+    added.update(place_block(taken, taken, values, above=0 if earlier is None else earlier.block))
     return added
 
 
@@ -85,9 +98,9 @@ def claimed_states(header: Header) -> tuple[State, ...]:
 
 def claims_unlabelled(header: Header) -> bool:
     """Whether a stamp, or what a de-identification left of one, says that the object came without a label."""
-    stamp = read_stamp(header)
-    if stamp is not None and stamp.origin is not None and stamp.origin.may_be_labelled and not stamp.labelled:
-        return True
+    for stamp in read_stamps(header):
+        if stamp.origin is not None and stamp.origin.may_be_labelled and not stamp.labelled:
+            return True
     return any(
         item.text(_MANUFACTURER) == MANUFACTURER and UNLABELLED in item.texts(_SOFTWARE_VERSIONS)
         for item in header.items(CONTRIBUTING_EQUIPMENT_SEQUENCE)
