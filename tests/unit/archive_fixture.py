@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dicom_samples import EXPLICIT, encode, image
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
@@ -19,7 +20,7 @@ from werkzeug.test import TestResponse
 
 from orthanc_provenance.config import Route, Settings
 from orthanc_provenance.dicom.header import read_header
-from orthanc_provenance.doors.services import Services
+from orthanc_provenance.doors.services import Codec, PlainCodec, Services
 from orthanc_provenance.errors import NotStored
 from orthanc_provenance.gate import Gate
 from orthanc_provenance.index.pending import Pending
@@ -36,6 +37,7 @@ from orthanc_provenance.index.schema import open_engine
 from orthanc_provenance.index.writer import Put, Remove, Settle, Writer
 from orthanc_provenance.model import Assessment, Axis, Evidence, Origin, Privacy, Strength
 from orthanc_provenance.stamp.apply import apply
+from orthanc_provenance.stamp.statement import Signer
 from orthanc_provenance.web.app import create_app
 
 ROOT = "/research/dicom-web"
@@ -89,12 +91,18 @@ def make_record(data: bytes, found: Assessment, synthetic: bool = False) -> Reco
 
 @dataclass
 class Archive:
-    """What a test drives. `on_read` is called with an identifier before its bytes are given out."""
+    """What a test drives. `on_read` is called with an identifier before its bytes are given out.
+
+    `more` are settings besides the routes.
+    """
 
     folder: Path
     routes: tuple[Route, ...] = (Route(),)
     stored: dict[str, bytes] = field(default_factory=dict)
     on_read: Callable[[str], None] = lambda _instance: None
+    codec: Codec = field(default_factory=PlainCodec)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    signer: Signer = field(default_factory=lambda: Signer(Ed25519PrivateKey.generate()))
 
     def __post_init__(self) -> None:
         self.engine: Engine = open_engine("", self.folder)
@@ -103,9 +111,15 @@ class Archive:
             self.engine, self.routes, lambda written, _touched: self.pending.written(written)
         )
         self.gate = Gate(self.engine, self.pending, lambda: self.writer.failure)
-        self.settings = Settings(routes=self.routes)
-        services = Services(self.settings, self.gate, self.read, stamp)
-        self.app = create_app(services, self.engine, lambda: {"version": "test"})
+        self.settings = Settings(routes=self.routes, **self.more)
+        services = Services(
+            *(self.settings, self.gate, self.read, stamp),
+            restamp=stamp,
+            codec=self.codec,
+            catalogue="test-1",
+            sign=self.signer.sign_statement,
+        )
+        self.app = create_app(services, self.engine, lambda: {"version": "test"}, catalogue=self.catalogue)
 
     def __enter__(self) -> Archive:
         self.writer.start()

@@ -23,9 +23,9 @@ from sqlalchemy import select, text
 from orthanc_provenance.config import Route
 from orthanc_provenance.errors import IndexUnavailable
 from orthanc_provenance.index import writer as writer_module
+from orthanc_provenance.index.query import Level, Query
 from orthanc_provenance.index.rows import read_assessment
 from orthanc_provenance.index.schema import facts, instances, series, studies, verdicts
-from orthanc_provenance.index.search import Level, Query
 from orthanc_provenance.index.writer import Fact, Put, Remove, Writer
 from orthanc_provenance.model import Modifier
 
@@ -67,7 +67,7 @@ def test_an_assessment_is_read_as_it_was_written(archive: Archive) -> None:
     rich = replace(PROTECTED, modifiers=(Modifier.PHANTOM, Modifier.CONVERTED), reason="", labelled=True)
     instance = archive.put("1.2", "1.2.1", "1.2.1.1", rich)
     archive.flush()
-    row = archive.gate.view(archive.routes[0])._search.assessed(instance)
+    row = archive.gate.view(archive.routes[0])._search.assessed([instance]).get(instance)
     assert row is not None
     assert read_assessment(row) == rich
 

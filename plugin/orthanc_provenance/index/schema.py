@@ -2,87 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
+    Connection,
     Engine,
     Executable,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     Row,
     String,
     Table,
+    UniqueConstraint,
     create_engine,
     event,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import IndexUnavailable
+from .record import INSTANCE_ATTRIBUTES, REQUEST_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES
 
 metadata = MetaData()
 
+# PostgreSQL would sort text by the rules of a language: ranges and prefixes need the order of the characters.
+_TEXT = String().with_variant(String(collation="C"), "postgresql")
+
+
+def _text(name: str, *, index: bool = False) -> Column[str]:
+    return Column(name, _TEXT, nullable=False, index=index)
+
+
 # `settled`: every instance that Orthanc holds of the study is in the index; until then nothing of it leaves.
 # `mirrored`: Orthanc's own metadata and labels say what the index says.
+# `header`: the attributes of patient and study in its first instance, see `record.write_header`.
 studies = Table(
     "studies",
     metadata,
     Column("id", String(44), primary_key=True),
     Column("settled", Boolean, nullable=False, index=True),
     Column("mirrored", Boolean, nullable=False, index=True),
-    Column("StudyInstanceUID", String, nullable=False, index=True),
-    Column("PatientID", String, nullable=False, index=True),
-    Column("PatientName", String, nullable=False),
-    Column("name_key", String, nullable=False, index=True),
-    Column("PatientBirthDate", String, nullable=False),
-    Column("PatientSex", String, nullable=False),
-    Column("StudyDate", String, nullable=False, index=True),
-    Column("StudyTime", String, nullable=False),
-    Column("AccessionNumber", String, nullable=False, index=True),
-    Column("ReferringPhysicianName", String, nullable=False),
-    Column("StudyDescription", String, nullable=False),
-    Column("StudyID", String, nullable=False),
+    _text("StudyInstanceUID"),
+    _text("header"),
+    Index("studies_by_uid", "StudyInstanceUID", "settled"),
 )
+# `header`: the attributes of patient and study in the first instance of the series. Those of the study may
+# come from an instance that a route withholds.
 series = Table(
     "series",
     metadata,
     Column("id", String(44), primary_key=True),
-    Column("study", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("SeriesInstanceUID", String, nullable=False, index=True),
-    Column("Modality", String, nullable=False),
-    Column("SeriesNumber", String, nullable=False),
-    Column("SeriesDescription", String, nullable=False),
+    Column("study", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False),
+    _text("header"),
+    _text("SeriesInstanceUID", index=True),
+    *(_text(keyword) for keyword in SERIES_ATTRIBUTES if keyword != "SeriesInstanceUID"),
+    # All that a walk through the series of a study asks of those that it passes over.
+    Index("series_by_study", "study", "SeriesInstanceUID", "id"),
 )
+# The items of Request Attributes Sequence (0040,0275) of a series, for matching.
+requests = Table(
+    "requests",
+    metadata,
+    Column("series", ForeignKey("series.id", ondelete="CASCADE"), primary_key=True),
+    Column("item", Integer, primary_key=True, autoincrement=False),
+    *(_text(keyword) for keyword in REQUEST_ATTRIBUTES),
+)
+# `generator`: the name of what made the pixels; `declaration`: the URI of its declaration; "" for none.
+# `flawed`: not assessed, or it takes no stamp. `conflict`: it contradicts itself.
 instances = Table(
     "instances",
     metadata,
     Column("id", String(44), primary_key=True),
-    Column("series", ForeignKey("series.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("SOPInstanceUID", String, nullable=False, index=True),
-    Column("SOPClassUID", String, nullable=False),
-    Column("InstanceNumber", String, nullable=False),
-    Column("SyntheticData", String, nullable=False),
+    Column("series", ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    _text("SOPInstanceUID", index=True),
+    *(_text(keyword) for keyword in INSTANCE_ATTRIBUTES if keyword != "SOPInstanceUID"),
+    _text("SyntheticData"),
     Column("origin", String(16), nullable=False),
     Column("state", String(20), nullable=False),
     Column("identity_removed", Boolean, nullable=False),
     Column("defaced", Boolean, nullable=False),
     Column("labelled", Boolean, nullable=False),
     Column("structured", Boolean, nullable=False),
+    Column("flawed", Boolean, nullable=False),
+    Column("conflict", Boolean, nullable=False),
+    _text("generator"),
+    _text("declaration"),
     Column("modifiers", JSON, nullable=False),
     Column("evidence", JSON, nullable=False),
     Column("reason", String, nullable=False),
     Column("catalogue", String, nullable=False),
     Column("pixel_digest", String, nullable=False, index=True),
     Column("stamped", Boolean, nullable=False),
+    Column("seal", String, nullable=False),
     Column("source", String(44), nullable=False),
     Column("mirrored", Boolean, nullable=False),
-    Index("instances_by_series_state", "series", "state"),
-    Index("instances_by_synthetic_data", "SyntheticData"),
 )
+# All that verdicts and provenance filters ask of the instances of a series, so that they read no rows.
+JUDGED = (
+    *("state", "SyntheticData", "identity_removed", "defaced", "labelled", "structured", "flawed"),
+    *("conflict", "generator", "declaration", "origin"),
+)
+Index("instances_by_series", instances.c.series, *(instances.c[name] for name in JUDGED))
 verdicts = Table(
     "verdicts",
     metadata,
@@ -91,6 +119,56 @@ verdicts = Table(
     Column("route", String(32), primary_key=True),
     Column("verdict", String(8), nullable=False),
     Column("reasons", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+# What a route releases of each study: what a query shows without looking at series and instances. The
+# attributes are those of a series that the route releases. `rank` orders by Study Date, newest first;
+# `terms` holds the rows of `released_terms` in JSON.
+released = Table(
+    "released",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("route", String(32), nullable=False),
+    Column("study", String(44), nullable=False),
+    Column("rank", Integer, nullable=False),
+    *(_text(keyword) for keyword in STUDY_ATTRIBUTES),
+    _text("name_key"),
+    _text("physician_key"),
+    _text("terms"),
+    Column("series_count", Integer, nullable=False),
+    Column("instance_count", Integer, nullable=False),
+    UniqueConstraint("study", "route"),
+    Index("released_by_rank", "route", "rank", "number"),
+    *(
+        Index(f"released_by_{column}", "route", column)
+        for column in ("StudyInstanceUID", "PatientID", "AccessionNumber", "name_key")
+    ),
+)
+# The same turned round: by what the study holds, newest first. `rank` is that of the study. There is no index
+# by number, and hence no foreign key: whoever deletes a row of `released` deletes its terms by their key.
+released_terms = Table(
+    "released_terms",
+    metadata,
+    Column("route", String(32), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("value", _TEXT, primary_key=True),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+# Access tokens, which cannot be rebuilt. `digest` is the SHA-256 of the secret half, in hexadecimal digits;
+# times are seconds since 1970 (UTC), `revoked` is 0 until then.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    _text("name"),
+    Column("route", String(32), nullable=False),
+    _text("made_by"),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("revoked", BigInteger, nullable=False),
 )
 facts = Table(
     "facts",
@@ -101,7 +179,7 @@ facts = Table(
 checkpoint = "last-change"
 policy_fingerprint = "policy"
 schema_version = "schema"
-SCHEMA = "1"
+SCHEMA = "2"
 _TRIAL_LENGTH = 1 << 18
 
 
@@ -160,6 +238,21 @@ def query(engine: Engine, statement: Executable) -> list[Row[Any]]:
     try:
         with engine.connect() as connection:
             return list(connection.execute(statement))
+    except SQLAlchemyError as problem:
+        raise unavailable(engine, problem) from problem
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection whose questions are all answered from the same state. Raises IndexUnavailable."""
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                # Its driver begins a transaction only where something is written.
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
     except SQLAlchemyError as problem:
         raise unavailable(engine, problem) from problem
 

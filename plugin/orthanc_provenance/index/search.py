@@ -1,108 +1,57 @@
 """Questions to the index, as a research route may ask them: only what its verdict releases exists.
 
-Matching follows PS3.4 section C.2.2.2: single value, list of UIDs, wildcard, range; an empty key matches all.
+Matching follows PS3.4 section C.2.2.2, see `matching`; `pages` says in which order answers come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import reduce
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, FromClause, Select, and_, distinct, func, select
+from sqlalchemy import Connection, Engine, Select, exists, literal, select
 
-from ..model import State, Verdict
+from ..model import Verdict
+from .pages import Pages
+from .query import COLUMNS, Hidden, Level, Query, Released
 from .record import INSTANCE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES
-from .schema import instances, query, series, studies, verdicts
+from .released import Kind, Summary, groups_of, read_terms, summarise
+from .schema import JUDGED, instances, released, series, snapshot, studies, verdicts
+from .totals import Totals, count
 
-
-class Level(StrEnum):
-    """The levels of the DICOM hierarchy that are asked for."""
-
-    STUDY = "study"
-    SERIES = "series"
-    INSTANCE = "instance"
+_PARAMETERS = 500
+_OTHERS = studies.alias()
+_STUDY, _SERIES = len(STUDY_ATTRIBUTES), len(SERIES_ATTRIBUTES)
+_TOLD = (
+    released.c.number,
+    released.c.study,
+    released.c.terms,
+    released.c.series_count,
+    released.c.instance_count,
+)
+_SHOWN = (
+    *(released.c[keyword] for keyword in STUDY_ATTRIBUTES),
+    *(series.c[keyword] for keyword in SERIES_ATTRIBUTES),
+    *(instances.c[keyword] for keyword in INSTANCE_ATTRIBUTES),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """One search. `matches` holds values by DICOM keyword; () of `states` and None of `synthetic` match all.
+class Found:
+    """One study, series or instance that matches, with its `attributes` by DICOM keyword.
 
-    `synthetic` False asks for studies, series or instances without any synthetic content that may be seen.
+    `summary` speaks of all of it that may leave, whatever part of it matched, `study` of its whole study, and
+    `series_instances` is the number of instances in its series (0 for a study).
     """
 
-    level: Level
-    matches: Mapping[str, str] = field(default_factory=dict)
-    states: tuple[State, ...] = ()
-    synthetic: bool | None = None
-    limit: int = 100
-    offset: int = 0
+    attributes: dict[str, str]
+    summary: Summary
+    study: Summary
+    series_instances: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """An instance that a route may let out."""
-
-    instance: str
-    study_uid: str
-    series_uid: str
-    sop_uid: str
-    sop_class: str
-
-
-_LEVELS = {
-    Level.STUDY: ("studies",),
-    Level.SERIES: ("studies", "series"),
-    Level.INSTANCE: ("studies", "series", "instances"),
-}
-_UID = {"studies": "StudyInstanceUID", "series": "SeriesInstanceUID", "instances": "SOPInstanceUID"}
-_PLACES = {
-    **dict.fromkeys(STUDY_ATTRIBUTES, "studies"),
-    **dict.fromkeys(SERIES_ATTRIBUTES, "series"),
-    **dict.fromkeys(INSTANCE_ATTRIBUTES, "instances"),
-}
-_UIDS = frozenset(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"))
-_RANGES = frozenset(("StudyDate", "StudyTime", "PatientBirthDate"))
-KEYS = frozenset((*_PLACES, "ModalitiesInStudy"))
-
-
-class _Tables(NamedTuple):
-    """One set of tables that a question joins, under names of their own."""
-
-    studies: FromClause
-    series: FromClause
-    instances: FromClause
-    verdicts: FromClause
-
-    def joined(self, depth: int = 4) -> FromClause:
-        """The first `depth` of them; all four give one row per instance and route."""
-        found = self.studies
-        if depth > 1:
-            found = found.join(self.series, self.series.c.study == self.studies.c.id)
-        if depth > 2:
-            found = found.join(self.instances, self.instances.c.series == self.series.c.id)
-        if depth > 3:
-            found = found.join(self.verdicts, self.verdicts.c.series == self.series.c.id)
-        return found
-
-    def named(self, name: str) -> FromClause:
-        """The table in the place of `studies`, `series` or `instances`."""
-        return {"studies": self.studies, "series": self.series, "instances": self.instances}[name]
-
-
-class _Hidden(NamedTuple):
-    """What does not exist for now: Study Instance UIDs, and instances by Orthanc identifier."""
-
-    closed: list[str]
-    held: list[str]
-
-
-_OTHERS = studies.alias("others")
-_UNSETTLED = select(_OTHERS.c.StudyInstanceUID).where(~_OTHERS.c.settled)
-_ALL = _Tables(studies, series, instances, verdicts)
-_INNER = _Tables(studies.alias(), series.alias(), instances.alias(), verdicts.alias())
+    def __getitem__(self, keyword: str) -> str:
+        return self.attributes[keyword]
 
 
 class Search:
@@ -112,160 +61,211 @@ class Search:
         self._engine = engine
         self._route = route
 
-    def find(self, asked: Query, closed: Iterable[str], held: Iterable[str]) -> list[dict[str, Any]]:
-        """The attributes of what matches, by DICOM keyword, ordered and paged.
+    def find(self, asked: Query, closed: Iterable[str], held: Iterable[str]) -> list[Found]:
+        """What matches, ordered and paged.
 
-        A study (or series) matches where one of its released instances does; each row then speaks of all of
-        them: `states` and `modalities` (comma separated), the counts, and `synthetic`, whether any of what
-        goes out under its UIDs has SyntheticData=YES. `closed` are Study Instance UIDs, `held` instances,
-        that do not exist for now.
+        `closed` are Study Instance UIDs, `held` instances, that do not exist for now.
         """
-        hidden = _Hidden(list(closed), list(held))
-        names = _LEVELS[asked.level]
-        identity = _ALL.named(names[-1]).c.id
-        # Two questions, because a planner that gets them as one counts the whole archive for every page.
-        page = [row.id for row in query(self._engine, self._page(asked, hidden))]
-        columns = [column for name in names for column in _ALL.named(name).c if column.name in KEYS]
-        rows = (
-            select(
-                *columns,
-                identity.label("identity"),
-                func.group_concat(distinct(instances.c.state)).label("states"),
-                func.group_concat(distinct(series.c.Modality)).label("modalities"),
-                func.count(distinct(series.c.id)).label("series_count"),
-                func.count(distinct(instances.c.id)).label("instance_count"),
-            )
-            .select_from(_ALL.joined())
-            .where(self._visible(_ALL, hidden), identity.in_(page))
-            .group_by(identity)
-            .subquery()
-        )
-        uids = [rows.c[_UID[name]] for name in names]
-        synthetic = self._under_synthetic(uids, hidden)
-        order = (*uids, rows.c.identity)
-        statement = select(rows, synthetic.label("synthetic")).order_by(*order)
-        return [dict(row._mapping) for row in query(self._engine, statement)]
+        with snapshot(self._engine) as connection:
+            hidden = self._hidden(connection, closed, held)
+            return self._page(connection, Pages(connection, self._route, asked, hidden), hidden)
+
+    def search(
+        self, asked: Query, closed: Iterable[str], held: Iterable[str]
+    ) -> tuple[list[Found], int | None]:
+        """`find` with one match more than the limit where there are more, and how many match on all pages.
+
+        The number is None where it would take a look at too many to tell.
+        """
+        with snapshot(self._engine) as connection:
+            hidden = self._hidden(connection, closed, held)
+            pages = Pages(connection, self._route, replace(asked, limit=asked.limit + 1), hidden)
+            found = self._page(connection, pages, hidden)
+            is_last = len(found) <= asked.limit and bool(found or not asked.offset)
+            return found, asked.offset + len(found) if is_last else pages.total()
+
+    def totals(self, asked: Query, closed: Iterable[str], held: Iterable[str]) -> Totals:
+        """What all studies that match come to, whatever the page; `asked` is a query for studies."""
+        with snapshot(self._engine) as connection:
+            hidden = self._hidden(connection, closed, held)
+            return count(connection, self._route, Pages(connection, self._route, asked, hidden), hidden)
+
+    def _page(self, connection: Connection, pages: Pages, hidden: Hidden) -> list[Found]:
+        page = pages.page()
+        if not page:
+            return []
+        answers = {Level.STUDY: self._studies, Level.SERIES: self._series, Level.INSTANCE: self._instances}
+        found = answers[pages.asked.level](connection, page, pages, hidden)
+        # What two statements find in one snapshot is the same.
+        return [found[identity] for identity in page]
 
     def released(
         self, closed: Iterable[str], held: Iterable[str], study: str, series_uid: str = "", sop: str = ""
     ) -> list[Released]:
         """The instances of a study, or of one series or SOP Instance UID in it, that the route lets out."""
+        if study in set(closed):
+            return []
         statement = (
-            select(
+            self._visible(
                 instances.c.id,
                 studies.c.StudyInstanceUID,
                 series.c.SeriesInstanceUID,
                 instances.c.SOPInstanceUID,
                 instances.c.SOPClassUID,
             )
-            .select_from(_ALL.joined())
-            .where(
-                self._visible(_ALL, _Hidden(list(closed), list(held))), studies.c.StudyInstanceUID == study
-            )
+            .where(studies.c.StudyInstanceUID == study)
             .order_by(series.c.SeriesInstanceUID, instances.c.SOPInstanceUID, instances.c.id)
         )
         if series_uid:
             statement = statement.where(series.c.SeriesInstanceUID == series_uid)
         if sop:
             statement = statement.where(instances.c.SOPInstanceUID == sop)
-        return [Released(*tuple(row)) for row in query(self._engine, statement)]
+        missing = set(held)
+        with snapshot(self._engine) as connection:
+            found = [Released(*tuple(row)) for row in connection.execute(statement)]
+        return [one for one in found if one.instance not in missing]
 
-    def assessed(self, instance: str) -> dict[str, Any] | None:
-        """The row of an instance, with its assessment; None where the route does not release it."""
-        statement = (
-            select(instances, studies.c.StudyInstanceUID)
-            .select_from(_ALL.joined())
-            .where(self._visible(_ALL, _Hidden([], [])), instances.c.id == instance)
-        )
-        for row in query(self._engine, statement):
-            return dict(row._mapping)
-        return None
+    def visible(self, ids: Collection[str]) -> set[str]:
+        """Those of the instances `ids` that the route releases."""
+        if not ids:
+            return set()
+        with snapshot(self._engine) as connection:
+            statement = self._visible(instances.c.id).where(instances.c.id.in_(ids))
+            return set(connection.execute(statement).scalars())
 
-    def _visible(self, tables: _Tables, hidden: _Hidden) -> ColumnElement[bool]:
-        return and_(
-            tables.verdicts.c.route == self._route,
-            tables.verdicts.c.verdict == Verdict.RELEASE.value,
-            # Studies that share a UID leave together or not at all.
-            tables.studies.c.StudyInstanceUID.not_in(_UNSETTLED),
-            tables.studies.c.StudyInstanceUID.not_in(hidden.closed),
-            tables.instances.c.id.not_in(hidden.held),
-        )
+    def assessed(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The rows of instances, with their assessments, by identifier; without those not released."""
+        if not ids:
+            return {}
+        statement = self._visible(instances, studies.c.StudyInstanceUID).where(instances.c.id.in_(ids))
+        with snapshot(self._engine) as connection:
+            return {row.id: dict(row._mapping) for row in connection.execute(statement)}
 
-    def _some(self, hidden: _Hidden, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-        """Whether there is an instance that may be seen and meets all `conditions` on `_INNER`."""
-        found = select(_INNER.instances.c.id).select_from(_INNER.joined())
-        return found.where(self._visible(_INNER, hidden), *conditions).exists()
-
-    def _page(self, asked: Query, hidden: _Hidden) -> Select[Any]:
-        """The identifiers of what matches: without the counts, so that a page of many costs no more than it.
-
-        Keys below the level of the question, and states, are met by one instance of a study or series.
-        """
-        names = _LEVELS[asked.level]
-        identity = _ALL.named(names[-1]).c.id
-        own: list[ColumnElement[bool]] = []
-        inner = [_INNER.named(names[-1]).c.id == identity]
-        for keyword, value in asked.matches.items():
-            if keyword == "ModalitiesInStudy" and value:
-                modality = _compare(_INNER.series.c.Modality, "Modality", value)
-                own.append(self._some(hidden, modality, _INNER.studies.c.id == studies.c.id))
-            elif value and _PLACES[keyword] in names:
-                own.append(_match(_ALL, keyword, value))
-            elif value:
-                inner.append(_match(_INNER, keyword, value))
-        if asked.states:
-            inner.append(_INNER.instances.c.state.in_([state.value for state in asked.states]))
-        if asked.synthetic is not None:
-            uids = [_ALL.named(name).c[_UID[name]] for name in names]
-            synthetic = self._under_synthetic(uids, hidden)
-            own.append(synthetic if asked.synthetic else ~synthetic)
+    def _visible(self, *columns: Any) -> Select[Any]:
+        """Instances that the verdict releases, of studies that are settled wherever they share a UID."""
+        joined = studies.join(series, series.c.study == studies.c.id)
+        joined = joined.join(instances, instances.c.series == series.c.id)
+        joined = joined.join(verdicts, verdicts.c.series == series.c.id)
+        same = _OTHERS.c.StudyInstanceUID == studies.c.StudyInstanceUID
         return (
-            select(identity)
-            .select_from(_ALL.joined(len(names)))
-            .where(*own, self._some(hidden, *inner))
-            .order_by(*(_ALL.named(name).c[_UID[name]] for name in names), identity)
-            .limit(asked.limit)
-            .offset(asked.offset)
+            select(*columns)
+            .select_from(joined)
+            .where(verdicts.c.route == self._route, verdicts.c.verdict == Verdict.RELEASE.value)
+            # Studies that share a UID leave together or not at all.
+            .where(~exists().where(same, ~_OTHERS.c.settled))
         )
 
-    def _under_synthetic(self, uids: list[Any], hidden: _Hidden) -> ColumnElement[bool]:
-        """Whether a synthetic instance goes out under the same UIDs, in whichever Orthanc study it lies.
+    def _hidden(self, connection: Connection, closed: Iterable[str], held: Iterable[str]) -> Hidden:
+        """Of what does not exist for now that which is in the index: most of it is not there yet."""
+        uid, of_route = released.c.StudyInstanceUID, released.c.route == self._route
+        numbers = select(released.c.number).where(of_route)
+        waiting = select(studies.c.StudyInstanceUID).where(~studies.c.settled)
+        hidden = list(connection.execute(numbers.where(uid.in_(waiting)).limit(_PARAMETERS)).scalars())
+        unsettled = len(hidden) == _PARAMETERS
+        for some in _chunks(closed):
+            hidden += connection.execute(numbers.where(uid.in_(some))).scalars()
+        known: dict[str, int] = {}
+        parents = released.join(series, series.c.study == released.c.study)
+        parents = parents.join(instances, instances.c.series == series.c.id)
+        for some in _chunks(held):
+            rows = select(instances.c.id, released.c.number).select_from(parents)
+            rows = rows.where(of_route, instances.c.id.in_(some))
+            known.update((row.id, row.number) for row in connection.execute(rows))
+        return Hidden(hidden, list(known), list(set(known.values())), unsettled)
 
-        `uids` are the columns of one to three UIDs. Looked up in the list of all that are synthetic, and not
-        row by row: there are few in most archives.
-        """
-        same = [_INNER.named(name).c[uid] for name, uid in _UID.items()][: len(uids)]
-        found = select(_key(same)).select_from(_INNER.joined())
-        return _key(uids).in_(
-            found.where(self._visible(_INNER, hidden), _INNER.instances.c.SyntheticData == "YES")
+    def _studies(
+        self, connection: Connection, page: list[Any], _pages: Pages, hidden: Hidden
+    ) -> dict[Any, Found]:
+        found = {}
+        for row in connection.execute(select(released).where(released.c.number.in_(page))):
+            summary = self._of_study(connection, row, hidden)
+            found[row.number] = Found(_attributes(row), summary, summary)
+        return found
+
+    def _of_study(self, connection: Connection, row: Any, hidden: Hidden) -> Summary:
+        if row.number in hidden.studies:
+            which = select(series.c.id).join(verdicts).where(series.c.study == row.study)
+            which = which.where(verdicts.c.route == self._route, verdicts.c.verdict == Verdict.RELEASE.value)
+            return summarise(*self._groups(connection, which, hidden))
+        return Summary(read_terms(row.terms), row.series_count, row.instance_count)
+
+    def _groups(
+        self, connection: Connection, which: Select[Any], hidden: Hidden
+    ) -> tuple[list[Any], dict[str, str]]:
+        """What may leave of some series, counted, and the Modality of each."""
+        modalities = select(series.c.id, series.c.Modality).where(series.c.id.in_(which))
+        groups = groups_of(which)
+        if hidden.held:
+            groups = groups.where(instances.c.id.not_in(hidden.held))
+        return list(connection.execute(groups)), {
+            row.id: row.Modality for row in connection.execute(modalities)
+        }
+
+    def _series(
+        self, connection: Connection, page: list[Any], pages: Pages, hidden: Hidden
+    ) -> dict[Any, Found]:
+        of_series = self._by_series(connection, select(series.c.id).where(series.c.id.in_(page)), hidden)
+        rows = (
+            select(
+                *_SHOWN[: _STUDY + _SERIES],
+                *_TOLD,
+                series.c.id,
+                pages.conditions.synthetic().label("synthetic"),
+            )
+            .join_from(released, series, series.c.study == released.c.study)
+            .where(released.c.route == self._route, series.c.id.in_(page))
+            # Said again for planners, which would rather walk through all that is released.
+            .where(released.c.study.in_(select(series.c.study).where(series.c.id.in_(page))))
         )
+        return {
+            row.id: self._found(connection, row, of_series[row.id], of_series[row.id], hidden)
+            for row in connection.execute(rows).all()
+        }
+
+    def _by_series(self, connection: Connection, which: Select[Any], hidden: Hidden) -> dict[str, Summary]:
+        groups, modalities = self._groups(connection, which, hidden)
+        of_series: dict[str, list[Any]] = {}
+        for group in groups:
+            of_series.setdefault(group.series, []).append(group)
+        return {identifier: summarise(some, modalities) for identifier, some in of_series.items()}
+
+    def _instances(
+        self, connection: Connection, page: list[Any], pages: Pages, hidden: Hidden
+    ) -> dict[Any, Found]:
+        parents = select(instances.c.series).where(instances.c.id.in_(page))
+        of_series = self._by_series(connection, select(series.c.id).where(series.c.id.in_(parents)), hidden)
+        judged = (instances.c.id, instances.c.series, *(instances.c[name] for name in JUDGED))
+        synthetic = pages.conditions.synthetic().label("synthetic")
+        rows = (
+            select(*_SHOWN, *_TOLD, *judged, literal(1).label("amount"), synthetic)
+            .join_from(released, series, series.c.study == released.c.study)
+            .join(instances, instances.c.series == series.c.id)
+            .where(released.c.route == self._route, instances.c.id.in_(page))
+            .where(released.c.study.in_(select(series.c.study).where(series.c.id.in_(parents))))
+            .where(series.c.id.in_(parents))
+        )
+        return {
+            row.id: self._found(
+                connection, row, summarise([row], {row.series: row.Modality}), of_series[row.series], hidden
+            )
+            for row in connection.execute(rows).all()
+        }
+
+    def _found(
+        self, connection: Connection, row: Any, summary: Summary, of_series: Summary, hidden: Hidden
+    ) -> Found:
+        # What goes out under the same UIDs is one to whoever asks by them.
+        terms = {**summary.terms, Kind.SYNTHETIC.value: ("YES" if row.synthetic else "NO",)}
+        of_study = self._of_study(connection, row, hidden)
+        return Found(_attributes(row), replace(summary, terms=terms), of_study, of_series.instance_count)
 
 
-def _key(uids: list[Any]) -> ColumnElement[str]:
-    """UIDs as one text, which databases compare faster than a tuple."""
-    return reduce(lambda key, uid: key + "/" + uid, uids)
+def _attributes(row: Any) -> dict[str, str]:
+    return {keyword: value for keyword, value in row._mapping.items() if keyword in COLUMNS}
 
 
-def _match(tables: _Tables, keyword: str, value: str) -> ColumnElement[bool]:
-    if keyword == "PatientName":
-        return _compare(tables.studies.c.name_key, keyword, value.upper())
-    return _compare(tables.named(_PLACES[keyword]).c[keyword], keyword, value)
-
-
-def _compare(column: Any, keyword: str, value: str) -> ColumnElement[bool]:
-    if keyword in _UIDS or "\\" in value:
-        wanted = [part for part in value.replace(",", "\\").split("\\") if part]
-        return column.in_(wanted)  # type: ignore[no-any-return]
-    if keyword in _RANGES and "-" in value:
-        low, _, high = value.partition("-")
-        bounds = [column != ""]
-        if low:
-            bounds.append(column >= low)
-        if high:
-            # A longer value such as 235959.999 lies within its shorter bound.
-            bounds.append(func.substr(column, 1, len(high)) <= high)
-        return and_(*bounds)
-    if "*" in value or "?" in value:
-        escaped = value.replace("/", "//").replace("%", "/%").replace("_", "/_")
-        return column.like(escaped.replace("*", "%").replace("?", "_"), escape="/")  # type: ignore[no-any-return]
-    return column == value  # type: ignore[no-any-return]
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    """`ids` in pieces that every database takes as parameters of one statement."""
+    left = iter(ids)
+    while some := list(islice(left, _PARAMETERS)):
+        yield some

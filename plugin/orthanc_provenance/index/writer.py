@@ -265,6 +265,8 @@ def _answer(batch: list[Operation], *, written: bool) -> None:
 def _doubtful(connection: Connection, batch: Iterable[Operation]) -> list[Put]:
     """The tentative ones in `batch` of whose instances there is a row."""
     tentative = [operation for operation in batch if isinstance(operation, Put) and operation.tentative]
+    if not tentative:
+        return []
     wanted = [put.record.identifiers.instance for put in tentative]
     known = set(connection.execute(select(instances.c.id).where(instances.c.id.in_(wanted))).scalars())
     return [put for put in tentative if put.record.identifiers.instance in known]
