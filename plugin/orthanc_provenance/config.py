@@ -7,6 +7,7 @@ Keys are Orthanc's CamelCase. Environment variables `ORTHANC__PROVENANCE__STAMP=
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -45,6 +46,12 @@ _CLINICAL_PATHS = (
     *("webdav", "web-viewer", "stone-webviewer", "ohif", "wsi"),
 )
 _AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+GROUP = "group:"
+"""What stands before the name of a group where the configuration lists users."""
+
+TOKEN_HEADER = "X-Provenance-Token"  # noqa: S105 - the name of a header
+"""The header for an access token where `Authorization` serves to pass Orthanc's own check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,15 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustedProxies:
+    """The reverse proxies whose word on user and groups is believed, by address or network (CIDR)."""
+
+    addresses: tuple[str, ...] = ()
+    user_header: str = "X-Forwarded-User"
+    groups_header: str = "X-Forwarded-Groups"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole section. `stamp` is `All`, `Synthetic` or `None`."""
 
@@ -80,6 +96,7 @@ class Settings:
     reviewers: tuple[str, ...] = ()
     auditors: tuple[str, ...] = ()
     submitters: tuple[str, ...] = ()
+    trusted_proxies: TrustedProxies = TrustedProxies()
     routes: tuple[Route, ...] = field(default_factory=lambda: (Route(),))
 
 
@@ -93,7 +110,9 @@ def read_settings(configuration: Mapping[str, Any], environment: Mapping[str, st
     if not isinstance(section, dict):
         raise ConfigurationError(f'"{SECTION}" must be a JSON object')
     merged = _overlay(section, environment)
-    values = _read_object(merged, Settings, SECTION, skip=("routes",))
+    values = _read_object(merged, Settings, SECTION, skip=("routes", "trusted_proxies"))
+    if "TrustedProxies" in merged:
+        values["trusted_proxies"] = _read_proxies(merged["TrustedProxies"])
     routes = merged.get("Routes")
     if routes is not None:
         if not isinstance(routes, dict):
@@ -110,6 +129,31 @@ def _read_route(name: str, section: Any) -> Route:
     if not isinstance(section, dict):
         raise ConfigurationError(f'"{path}" must be a JSON object')
     return Route(name=name, **_read_object(section, Route, path, skip=("name",)))
+
+
+def _read_proxies(section: Any) -> TrustedProxies:
+    path = f"{SECTION}.TrustedProxies"
+    if not isinstance(section, dict):
+        raise ConfigurationError(f'"{path}" must be a JSON object')
+    proxies = TrustedProxies(**_read_object(section, TrustedProxies, path, skip=()))
+    for address in proxies.addresses:
+        try:
+            network = ipaddress.ip_network(address)
+        except ValueError as problem:
+            raise ConfigurationError(
+                f'"{path}.Addresses" names {address!r}, which is no address and no network: {problem}'
+            ) from problem
+        if network.prefixlen == 0:
+            raise ConfigurationError(
+                f'"{path}.Addresses" names {address!r}: everybody could say to be anybody; name your proxies'
+            )
+    headers = (proxies.user_header, proxies.groups_header)
+    taken = ("authorization", TOKEN_HEADER.lower())
+    if any(not _HEADER.fullmatch(name) or name.lower() in taken for name in headers):
+        raise ConfigurationError(f'"{path}" must name headers of its own, such as "X-Forwarded-User"')
+    if headers[0].lower() == headers[1].lower():
+        raise ConfigurationError(f'"{path}" names the same header for user and groups')
+    return proxies
 
 
 def _read_object(section: Mapping[str, Any], kind: type, path: str, skip: tuple[str, ...]) -> dict[str, Any]:

@@ -6,23 +6,42 @@ and an instance that is just arriving do not exist for research (DESIGN section 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine
 
-from .config import Route
+from .config import GROUP, Route
 from .errors import IndexUnavailable
 from .index.pending import Pending
-from .index.search import Query, Released, Search
+from .index.query import Query, Released
+from .index.search import Found, Search
+from .index.totals import Totals
+
+_BATCH = 16
+_BATCH_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asks: a user name that the host has authenticated, or "" for nobody."""
+    """Who asks: a user that the host or a trusted proxy has authenticated, or the holder of a token.
+
+    `user` is the name of the user or of the token, "" for nobody; `groups` are those that the proxy names.
+    `route` is the one route that the token opens, and "" for whoever asks without one.
+    """
 
     user: str = ""
+    groups: frozenset[str] = frozenset()
+    route: str = ""
+
+    def is_among(self, entries: Collection[str]) -> bool:
+        """Whether these names of users, and `group:NAME` for groups, hold this one; never that of a token."""
+        if not self.user or self.route:
+            return False
+        named = self.user in entries and not self.user.startswith(GROUP)
+        return named or any(f"{GROUP}{group}" in entries for group in self.groups)
 
 
 class Gate:
@@ -38,7 +57,9 @@ class Gate:
 
     def admits(self, requester: Requester, route: Route) -> bool:
         """Whether `requester` may use `route` at all; nobody may not."""
-        return bool(requester.user) and requester.user in route.users
+        if requester.route:
+            return bool(requester.user) and requester.route == route.name
+        return requester.is_among(route.users)
 
     def view(self, route: Route) -> View:
         """What `route` releases now. Raises IndexUnavailable while research is closed."""
@@ -60,13 +81,28 @@ class View:
         self._search = search
         self._pending = pending
 
-    def find(self, query: Query) -> list[dict[str, Any]]:
-        """The attributes of what matches; see `Search.find`."""
+    def find(self, query: Query) -> list[Found]:
+        """What matches; see `Search.find`."""
         self._gate.check_open()
         # What is on its way is read before the index: what arrives in between is either not in its answer
         # yet, or in it with its verdict.
         closed, held = self._pending.closed_studies(), self._pending.held()
         return self._search.find(query, closed, held)
+
+    def search(self, query: Query) -> tuple[list[Found], int | None]:
+        """A page of what matches, and one match more where there are more, with the number of all matches.
+
+        The number is None where it would take a look at too many to tell.
+        """
+        self._gate.check_open()
+        closed, held = self._pending.closed_studies(), self._pending.held()
+        return self._search.search(query, closed, held)
+
+    def totals(self, query: Query) -> Totals:
+        """What all studies that match come to; see `Search.totals`."""
+        self._gate.check_open()
+        closed, held = self._pending.closed_studies(), self._pending.held()
+        return self._search.totals(query, closed, held)
 
     def released(self, study: str, series: str = "", sop: str = "") -> list[Released]:
         """The instances of a study, series or SOP Instance UID that may leave; [] where nothing may."""
@@ -75,21 +111,49 @@ class View:
         return self._search.released(closed, held, study, series, sop)
 
     def read(self, released: Released, read: Callable[[str], bytes]) -> tuple[bytes, dict[str, Any]] | None:
-        """The bytes of one instance by `read`, with its row; None where it may not leave (any more).
+        """The bytes of one instance by `read`, with its row; None where it may not leave (any more)."""
+        for _, data, row in self.read_all((released,), read):
+            return data, row
+        return None
+
+    def read_all(
+        self, found: Iterable[Released], read: Callable[[str], bytes | None]
+    ) -> Generator[tuple[Released, bytes, dict[str, Any]], None, None]:
+        """What may leave of `found`, in its order: its bytes by `read` (None: left out), and its row.
 
         Asked before and after the bytes are read, because an object may be replaced at any moment: what was
-        read is then neither the object of the first answer nor of the second unless both release it.
+        read is then neither the object of the first answer nor of the second unless both release it. Small
+        objects are read some at a time, so that they share their questions to the index.
         """
-        if self._allowed(released) is None:
-            return None
-        data = read(released.instance)
-        row = self._allowed(released)
-        return None if row is None else (data, row)
+        waiting, amount = deque(found), 1
+        while waiting:
+            batch = [waiting.popleft() for _ in range(min(amount, len(waiting)))]
+            before = self._search.visible(self._free(batch))
+            taken: list[tuple[Released, bytes]] = []
+            size = done = 0
+            for one in batch:
+                if size >= _BATCH_BYTES:
+                    break
+                if one.instance in before and (data := read(one.instance)) is not None:
+                    taken.append((one, data))
+                    size += len(data)
+                    del data
+                done += 1
+            # What the batch has no room for is asked for anew.
+            waiting.extendleft(reversed(batch[done:]))
+            read_ones = [one for one, _ in taken]
+            rows = self._search.assessed(self._free(read_ones))
+            # Asked again: what is announced while the index answers must count.
+            after = frozenset(self._free(read_ones))
+            amount = min(amount * 2, _BATCH)
+            while taken:
+                one, data = taken.pop(0)
+                if one.instance in after and one.instance in rows:
+                    yield one, data, rows[one.instance]
+                # What was given out must not wait in memory while the next is read.
+                del data
 
-    def _allowed(self, released: Released) -> dict[str, Any] | None:
+    def _free(self, batch: Collection[Released]) -> list[str]:
+        """The instances of which nothing is on its way."""
         self._gate.check_open()
-        if self._pending.holds(released.instance, released.study_uid):
-            return None
-        row = self._search.assessed(released.instance)
-        # Asked again: what is announced while the index answers must count.
-        return None if self._pending.holds(released.instance, released.study_uid) else row
+        return [one.instance for one in batch if not self._pending.holds(one.instance, one.study_uid)]

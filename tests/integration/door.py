@@ -113,7 +113,7 @@ def store_visible(server: Server, *images: Image) -> None:
 def retrieved(server: Server, image: Image) -> bytes:
     """The bytes of one instance that research gets, b"" where there is none."""
     path = f"/studies/{image.study}/series/{image.series}/instances/{image.sop}"
-    answer = research(server, path, accept="application/dicom")
+    answer = research(server, path, accept="application/dicom; transfer-syntax=*")
     assert answer.status_code in (200, 404), answer.text
     return answer.content if answer.ok else b""
 
@@ -156,7 +156,10 @@ def retrievals(image: Image) -> Iterator[str]:
     study = f"/studies/{image.study}"
     series = f"{study}/series/{image.series}"
     for path in (study, series, f"{series}/instances/{image.sop}"):
-        yield from (path, f"{path}/metadata")
+        yield from (path, *(f"{path}/{what}" for what in ("metadata", "rendered", "thumbnail")))
+    for what in ("frames/1", "frames/1/rendered", "bulkdata/7FE00010"):
+        yield f"{path}/{what}"
+    yield f"/wado?requestType=WADO&studyUID={image.study}&seriesUID={image.series}&objectUID={image.sop}"
 
 
 def searches(image: Image) -> Iterator[tuple[str, dict[str, str]]]:
@@ -218,6 +221,9 @@ def traces(server: Server, image: Image) -> list[str]:
         http.auth = server.researcher
 
         def ask(path: str, **match: str) -> requests.Response:
+            if "?" in path:
+                # WADO-URI says in parameters of its own what it accepts.
+                match = {}
             return http.get(f"{server.url}{RESEARCH}{path}", params=match, timeout=60)
 
         for (path, match), (other, unknown) in zip(searches(image), searches(never), strict=True):
@@ -231,6 +237,7 @@ def traces(server: Server, image: Image) -> list[str]:
         for path, other in zip(retrievals(image), retrievals(never), strict=True):
             for accept in (
                 "application/dicom+json" if path.endswith("metadata") else "application/dicom",
+                "application/zip",
                 "*/*",
             ):
                 answer = ask(path, accept=accept)

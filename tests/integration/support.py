@@ -130,6 +130,22 @@ def visible(server: Server) -> dict[str, set[str]]:
     return found
 
 
+def settled_visible(server: Server) -> list[dict[str, Any]]:
+    """What research finds of every instance (at most 1000), once nothing is on its way any more."""
+    until(lambda: not status(server)["pending_instances"], "nothing is pending")
+    before: list[dict[str, Any]] = []
+
+    def same() -> bool:
+        found = research(server, "/instances", limit=1000).json()
+        rests = bool(found) and found == before
+        before[:] = found
+        time.sleep(0.5)
+        return rests
+
+    until(same, "research sees all that it will see")
+    return before
+
+
 def sees(server: Server, images: Iterable[Image]) -> bool:
     """Whether research can find all of these images; not while it is closed."""
     if research(server, "/instances", limit=1).status_code == 503:

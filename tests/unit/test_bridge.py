@@ -58,7 +58,7 @@ class Output:
     @property
     def is_complete(self) -> bool:
         """Whether a streamed answer says that it has ended."""
-        return self.chunks[-1] == b"0\r\n\r\n"
+        return self.chunks[-1].endswith(b"\r\n0\r\n\r\n")
 
     def SendStreamChunk(self, chunk: bytes) -> None:
         if len(self.chunks) >= self._fail_after:

@@ -7,7 +7,7 @@ import pytest
 from evidence_samples import DATA, REAL_CT, Table, labels
 
 from orthanc_provenance.cli import main
-from orthanc_provenance.commands.classify import FIRST_READ, read_file_header
+from orthanc_provenance.commands.files import FIRST_READ, read_file_header
 from orthanc_provenance.evidence.examples import example_header
 
 SYNTHETIC: Table = {"SyntheticData": "YES", "Manufacturer": "DICOMator", "SOPInstanceUID": "1.2.3"}

@@ -72,7 +72,7 @@ def test_a_false_friend_of_a_site_does_not_silence_a_shipped_marker(tmp_path: Pa
     friend = FRIEND.replace("Dream Factory", "StyleGAN2")
     catalogue = load_site(tmp_path, a=friend)
     (problem,) = catalogue.problems
-    assert "entry site.dream: the shipped marker generator.gan matches it: override" in str(problem)
+    assert "entry site.dream: the shipped marker generator.gan matches it; override" in str(problem)
     assert catalogue.revision == shipped().revision
 
 

@@ -8,7 +8,7 @@ from archive_fixture import ORIGINAL, UNLABELLED, Archive, make_record
 from orthanc_provenance.config import Route
 from orthanc_provenance.errors import IndexUnavailable, NotStored
 from orthanc_provenance.gate import Requester, View
-from orthanc_provenance.index.search import Level, Query, Released
+from orthanc_provenance.index.query import Level, Query, Released
 from orthanc_provenance.index.writer import Put, Settle
 
 STUDIES = Query(Level.STUDY)

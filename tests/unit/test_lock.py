@@ -8,6 +8,8 @@ import pytest
 
 from orthanc_provenance.config import Route, Settings
 from orthanc_provenance.doors.lock import Lock, find_holes
+from orthanc_provenance.doors.requester import Claim
+from orthanc_provenance.gate import Requester
 
 SETTINGS = Settings(
     routes=(
@@ -16,13 +18,19 @@ SETTINGS = Settings(
     )
 )
 SAFE: dict[str, Any] = {"AuthenticationEnabled": True}
+ROOT, SECOND = "/research/dicom-web/studies", "/second/dicom-web/studies"
+
+
+def claim(user: str, requester: Requester | None = None, *, by_token: bool = False) -> Claim:
+    """What a request with the Basic credentials of `user` says, and perhaps with better ones."""
+    return Claim(Requester(user) if requester is None else requester, user, by_token)
 
 
 @pytest.mark.parametrize(
     "path", ["/research/dicom-web", "/research/dicom-web/", "/research/dicom-web/studies/1.2"]
 )
 def test_a_research_user_reaches_the_own_root(path: str) -> None:
-    assert Lock(SETTINGS).allows("ada", path)
+    assert Lock(SETTINGS).allows(claim("ada"), path)
 
 
 @pytest.mark.parametrize(
@@ -45,19 +53,66 @@ def test_a_research_user_reaches_the_own_root(path: str) -> None:
     ],
 )
 def test_a_research_user_reaches_nothing_else(path: str) -> None:
-    assert not Lock(SETTINGS).allows("ada", path)
+    assert not Lock(SETTINGS).allows(claim("ada"), path)
 
 
 def test_a_user_of_two_routes_reaches_both_roots() -> None:
     lock = Lock(SETTINGS)
 
-    assert lock.allows("grace", "/research/dicom-web/studies")
-    assert lock.allows("grace", "/second/dicom-web/studies")
+    assert lock.allows(claim("grace"), "/research/dicom-web/studies")
+    assert lock.allows(claim("grace"), "/second/dicom-web/studies")
 
 
 @pytest.mark.parametrize("user", ["", "admin", "ADA"])
 def test_everybody_else_is_the_business_of_the_host(user: str) -> None:
-    assert Lock(SETTINGS).allows(user, "/instances/x/file")
+    assert Lock(SETTINGS).allows(claim(user), "/instances/x/file")
+
+
+@pytest.mark.parametrize("basic", ["", "technical", "admin", "grace"])
+def test_the_holder_of_a_token_reaches_its_route_and_nothing_else(basic: str) -> None:
+    lock, holder = Lock(SETTINGS), claim(basic, Requester("notebook", route="second"), by_token=True)
+
+    assert lock.allows(holder, SECOND)
+    for path in (ROOT, "/", "/instances", "/provenance/api/tokens", "/second/dicom-webx"):
+        assert not lock.allows(holder, path)
+
+
+def test_a_token_for_a_route_that_is_gone_reaches_nothing() -> None:
+    holder = claim("admin", Requester("notebook", route="third"), by_token=True)
+
+    assert not any(Lock(SETTINGS).allows(holder, path) for path in (ROOT, SECOND, "/instances"))
+
+
+@pytest.mark.parametrize("basic", ["", "admin", "ada"])
+def test_a_token_that_is_worth_nothing_gets_as_far_as_the_doors(basic: str) -> None:
+    lock, sender = Lock(SETTINGS), claim(basic, Requester(), by_token=True)
+
+    assert lock.allows(sender, ROOT)
+    assert lock.allows(sender, SECOND)
+    assert not any(lock.allows(sender, path) for path in ("/instances", "/", "/provenance/api/status"))
+
+
+@pytest.mark.parametrize("basic", ["", "technical"])
+def test_research_users_whom_a_proxy_names_are_locked_out_like_others(basic: str) -> None:
+    lock = Lock(
+        Settings(routes=(Route(users=("ada", "group:lab")), Route("second", "/second/dicom-web", users=())))
+    )
+    by_name, by_group = (
+        claim(basic, Requester("ada")),
+        claim(basic, Requester("eve", frozenset(("lab", "x")))),
+    )
+    doctor = claim(basic, Requester("eve", frozenset(("ward",))))
+
+    for sender in (by_name, by_group):
+        assert lock.allows(sender, ROOT)
+        assert not lock.allows(sender, SECOND)
+        assert not lock.allows(sender, "/instances")
+    assert lock.allows(doctor, "/instances")
+
+
+def test_a_research_user_of_orthanc_stays_locked_out_whoever_the_proxy_names() -> None:
+    assert not Lock(SETTINGS).allows(claim("ada", Requester("doctor")), "/instances")
+    assert not Lock(SETTINGS).allows(claim("ada", Requester()), "/instances")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_a_query_finds_what_matches_among_the_released_and_nothing_else(
 @pytest.mark.parametrize("resource", sorted(UIDS))
 def test_without_keys_exactly_the_released_are_found(filled: Archive, resource: str) -> None:
     found = uids(filled, resource)
-    assert found == expected(resource, {})
+    assert sorted(found) == expected(resource, {})
     hidden = {item[UIDS[resource]] for item in INVISIBLE} - {item[UIDS[resource]] for item in VISIBLE}
     assert hidden
     assert not hidden & set(found)
@@ -160,7 +160,7 @@ def test_pages_cover_everything_exactly_once(filled: Archive, resource: str, siz
     while page := uids(filled, resource, limit=size, offset=len(found)):
         assert len(page) <= size
         found += page
-    assert found == expected(resource, {})
+    assert sorted(found) == expected(resource, {})
 
 
 def test_a_page_that_is_not_the_last_says_that_there_is_more(filled: Archive) -> None:
@@ -220,7 +220,7 @@ def test_below_a_hidden_study_there_is_as_much_as_below_one_that_never_was(
     ],
 )
 def test_keys_match_as_the_standard_says(filled: Archive, query: dict[str, str], found: list[str]) -> None:
-    assert uids(filled, "studies", **query) == found
+    assert sorted(uids(filled, "studies", **query)) == found
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_the_client_chooses_the_media_type(filled: Archive, accept: str | None, 
 
 @pytest.mark.parametrize(
     "accept",
-    ["text/html", 'multipart/related; type="application/dicom+xml"', "application/dicom+json;q=0", "x"],
+    ["text/html", 'multipart/related; type="application/dicom"', "application/dicom+json;q=0", "x"],
 )
 def test_a_client_that_takes_no_json_is_told(filled: Archive, accept: str) -> None:
     response = filled.get("/studies", Accept=accept)
@@ -347,5 +347,5 @@ def test_an_instance_on_its_way_is_not_found_and_may_close_its_study(archive: Ar
 def test_the_usual_client_reads_the_answers(filled: Archive, live: str) -> None:
     client = DICOMwebClient(live)
     rows = client.search_for_studies(limit=2, get_remaining=True)
-    assert values(rows, "StudyInstanceUID") == expected("studies", {})
+    assert sorted(values(rows, "StudyInstanceUID")) == expected("studies", {})
     assert client.search_for_series("1.2.4") == []

@@ -17,7 +17,6 @@ from archive_fixture import (
     VISIBLE,
     Archive,
     make_record,
-    stamp,
 )
 from dicom_samples import BIG_ENDIAN, EXPLICIT, IMPLICIT
 from dicomweb_client.web import DICOMwebClient
@@ -25,7 +24,7 @@ from pydicom.dataset import Dataset
 from werkzeug.test import TestResponse
 
 from orthanc_provenance.dicom.header import read_header
-from orthanc_provenance.errors import IndexUnavailable, StampError
+from orthanc_provenance.errors import IndexUnavailable
 from orthanc_provenance.index.writer import Put
 from orthanc_provenance.stamp.block import read_stamp
 
@@ -201,12 +200,9 @@ def test_an_instance_that_the_archive_lost_is_left_out(archive: Archive) -> None
 def test_an_object_that_takes_no_stamp_stays_in(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
     instance = archive.put("1.2", "1.2.1", "1.2.1.1")
     archive.flush()
-    # The archive holds another object than the one that was assessed: it carries a stamp that says otherwise.
-    row = archive.gate.view(archive.routes[0])._search.assessed(instance)
-    assert row is not None
-    archive.stored[instance] = stamp(archive.stored[instance], {**row, "origin": "simulated"})
-    with pytest.raises(StampError):
-        stamp(archive.stored[instance], row)
+    # The archive holds another object than the one that was assessed: it has no file meta information.
+    stored = archive.stored[instance]
+    archive.stored[instance] = stored[read_header(stored).dataset_start :]
     assert archive.get("/studies/1.2").status_code == 404
     assert "1.2.1.1 stays in" in caplog.text
 
@@ -246,8 +242,8 @@ def test_research_that_is_closed_already_says_so_in_the_status(archive: Archive,
     assert archive.get(f"/studies/1.2{suffix}").status_code == 503
 
 
-def test_one_instance_is_in_memory_at_a_time(archive: Archive) -> None:
-    size, count = 2_000_000, 20
+def test_few_instances_are_in_memory_at_a_time(archive: Archive) -> None:
+    size, count = 2_000_000, 50
     ids = [archive.put("1.2", "1.2.1", f"1.2.1.{number}") for number in range(count)]
     archive.flush()
     small = dict(archive.stored)
@@ -270,8 +266,8 @@ def test_one_instance_is_in_memory_at_a_time(archive: Archive) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sent > (count - 1) * size
-    # Reading, writing and stamping one object make a handful of copies of it, but not one per object.
-    assert peak < 5.5 * size
+    # Two batches and what waits between them, whatever the number of objects.
+    assert peak < 35_000_000 < sent / 2
 
 
 class _Made(dict):  # type: ignore[type-arg]
@@ -293,11 +289,11 @@ def test_objects_without_pixels_leave_with_their_study(archive: Archive) -> None
 def test_metadata_is_the_stamped_object_without_its_pixels(filled: Archive, path: str, count: int) -> None:
     response = filled.get(f"{path}/metadata", Accept="application/dicom+json")
     assert response.content_type == "application/dicom+json"
-    found = [Dataset.from_json(item) for item in response.get_json(force=True)]
+    found = [Dataset.from_json(item, lambda _uri: b"") for item in response.get_json(force=True)]
     assert [one.SOPInstanceUID for one in found] == [one.SOPInstanceUID for one in objects(filled.get(path))]
     assert len(found) == count
-    for one in found:
-        assert "PixelData" not in one
+    for item, one in zip(response.get_json(force=True), found, strict=True):
+        assert item["7FE00010"].keys() == {"vr", "BulkDataURI"}
         assert one.PatientName == "Doe^John"
         assert one.ContributingEquipmentSequence[0].PurposeOfReferenceCodeSequence[0].CodeValue == "109103"
 
@@ -315,14 +311,12 @@ def test_nothing_can_be_changed_here(filled: Archive, method: str, path: str) ->
     "path",
     [
         *(
-            "",
-            "/",
             "/studies/",
             "//research/dicom-web//studies",
             "/Studies",
             "/studies/1.2.1/series/1.2.1.1/",
         ),
-        *(f"{LEVELS[2]}/{name}" for name in ("frames/1", "rendered", "bulkdata/x", "thumbnail")),
+        *(f"{LEVELS[2]}/{name}" for name in ("frames", "frames/", "bulkdata", "rendered/1", "pixels")),
         "/workitems",
         "/studies/1.2.1/../1.2.2",
     ],

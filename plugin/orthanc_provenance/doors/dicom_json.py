@@ -33,34 +33,42 @@ def attribute(vr: str, texts: Iterable[str]) -> dict[str, Any]:
     return {"vr": vr, "Value": values}
 
 
-def dataset_json(dataset: Dataset) -> dict[str, Any]:
-    """All attributes of `dataset` in front of its pixels, Sequences included, text in UTF-8.
+def dataset_json(dataset: Dataset, bulk: str = "") -> dict[str, Any]:
+    """All attributes of `dataset`, Sequences included, text in UTF-8; of a header those before its pixels.
 
-    Left out, rather than shown cut or wrong: binary values above 4 KiB and text above 64 KiB, which would be
-    bulk data; values that their VR does not allow; Sequences nested deeper than 32.
+    Binary values above 4 KiB, text above 64 KiB, pixels in Items, and values that their VR does not allow,
+    are bulk data: they get a URI that is `bulk` with the path of the attribute behind it, such as
+    `00081140/1/00420011` (PS3.18 section
+    F.2.6), and are left out where `bulk` is "". Left out are Sequences nested deeper than 32.
     """
-    found = _dataset(dataset, signed=False, depth=0)
+    found = _dataset(dataset, bulk, signed=False, depth=0)
     if f"{SPECIFIC_CHARACTER_SET:08X}" in found:
         found[f"{SPECIFIC_CHARACTER_SET:08X}"] = attribute("CS", ["ISO_IR 192"])
     return found
 
 
-def _dataset(dataset: Dataset, *, signed: bool, depth: int) -> dict[str, Any]:
+def _dataset(dataset: Dataset, bulk: str, *, signed: bool, depth: int) -> dict[str, Any]:
     if _PIXEL_REPRESENTATION in dataset:
         signed = dataset.integers(_PIXEL_REPRESENTATION) == (1,)
     found: dict[str, Any] = {}
     for tag, element in sorted(dataset.elements.items()):
         # Group lengths are retired, and stand for an encoding that JSON does not have (F.2.2).
-        if tag >= PIXEL_GROUP or not tag & 0xFFFF:
+        if not tag & 0xFFFF:
             continue
         vr = _vr(tag, element, signed)
         if vr == "SQ":
             if depth < MAX_DEPTH:
-                items = dataset.items(tag, _MAX_ITEMS)
-                values = [_dataset(item, signed=signed, depth=depth + 1) for item in items]
+                inside = f"{bulk}{tag:08X}/" if bulk else ""
+                items = enumerate(dataset.items(tag, _MAX_ITEMS), 1)
+                values = [
+                    _dataset(item, bulk and f"{inside}{number}/", signed=signed, depth=depth + 1)
+                    for number, item in items
+                ]
                 found[f"{tag:08X}"] = {"vr": vr, "Value": values} if values else {"vr": vr}
             continue
-        shown = _element(dataset, tag, vr)
+        shown = None if tag >= PIXEL_GROUP else _element(dataset, tag, vr)
+        if shown is None and bulk:
+            shown = {"vr": vr, "BulkDataURI": f"{bulk}{tag:08X}"}
         if shown is not None:
             found[f"{tag:08X}"] = shown
     return found
@@ -124,8 +132,8 @@ def _value(vr: str, text: str) -> Any:
         return None
     if vr == "PN":
         return {group: part for group, part in zip(_NAME_GROUPS, text.split("="), strict=False) if part}
-    if vr in ("IS", "DS"):
-        return _number(text, whole=vr == "IS")
+    if vr in ("IS", "US", "DS"):
+        return _number(text, whole=vr != "DS")
     return text
 
 

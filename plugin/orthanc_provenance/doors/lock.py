@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import Settings
+from .requester import Claim
+
+PUBLIC_KEYS = "/provenance/api/keys"
+"""What whoever holds a stamped object needs, researchers above all: nothing there is secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,32 +25,45 @@ class Hole:
 
 
 class Lock:
-    """Says whether a user may ask for a path at all."""
+    """Says whether the sender of a request may ask for a path at all."""
 
     def __init__(self, settings: Settings) -> None:
-        self._roots: dict[str, tuple[str, ...]] = {}
-        for route in settings.routes:
-            for user in route.users:
-                self._roots[user] = (*self._roots.get(user, ()), route.dicom_web_root)
+        self._routes = settings.routes
 
-    def allows(self, user: str, path: str) -> bool:
-        """Whether `user` may ask for `path`, which is decoded and may end in a slash.
+    def allows(self, claim: Claim, path: str) -> bool:
+        """Whether the sender may ask for `path`, which is decoded and may end in a slash.
 
-        Users of a research route reach its root and nothing else; all others reach what the host lets them.
+        Users of a research route reach its root and the public keys and nothing else, whether Orthanc or a
+        proxy knows them; so do holders of a token. All others reach what the host lets them.
         """
-        roots = self._roots.get(user)
-        if roots is None:
+        roots = self._roots(claim)
+        if roots is None or path.rstrip("/") == PUBLIC_KEYS:
             return True
         if any(part in ("", ".", "..") for part in path.rstrip("/").split("/")[1:]):
             return False
         return any(path == root or path.startswith(root + "/") for root in roots)
 
+    def _roots(self, claim: Claim) -> list[str] | None:
+        """The roots of the routes that a research requester may ask; None for everybody else."""
+        requester, by_token = claim.requester, claim.by_token
+        if by_token:
+            # A token that is worth nothing gets as far as the doors, which say so, each in the same way.
+            mine = [route for route in self._routes if requester.route in ("", route.name)]
+        else:
+            mine = [
+                route
+                for route in self._routes
+                if claim.user in route.users or requester.is_among(route.users)
+            ]
+        return [route.dicom_web_root for route in mine] if mine or by_token else None
+
 
 def find_holes(configuration: Mapping[str, Any], settings: Settings) -> list[Hole]:
     """The ways around the research routes that the host's `configuration` leaves open.
 
-    Without authentication nobody is known to be a research user. C-FIND, C-GET and C-MOVE on the clinical
-    port pass no gate, so no research AE title may have them, and they must not be open to every AE title.
+    Without authentication whoever says nothing of himself reaches all of Orthanc. C-FIND, C-GET and C-MOVE on
+    the clinical port pass no gate, so no research AE title may have them, and they must not be open to every
+    AE title.
     """
     holes = []
     authenticated = configuration.get(
@@ -54,7 +71,11 @@ def find_holes(configuration: Mapping[str, Any], settings: Settings) -> list[Hol
     )
     if not authenticated:
         holes.append(
-            Hole("authentication-disabled", 'set "AuthenticationEnabled": true and "RegisteredUsers"')
+            Hole(
+                "authentication-disabled",
+                'set "AuthenticationEnabled": true and "RegisteredUsers"; or, where nothing but a proxy that '
+                'asks everybody who they are can reach Orthanc, accept this in "AllowHoles"',
+            )
         )
     for option in ("DicomAlwaysAllowFind", "DicomAlwaysAllowGet", "DicomAlwaysAllowMove"):
         if configuration.get(option, False):

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """One part: the media type and the bytes of an instance."""
+    """One part: the media type and the bytes of an instance, and the URL by which it can be had alone."""
 
     media_type: str
     data: bytes
+    location: str = ""
 
 
 class Multipart:
@@ -28,9 +29,10 @@ class Multipart:
     def __iter__(self) -> Iterator[bytes]:
         """The bytes of the message. A part that cannot be made raises: the message has no end then."""
         for part in self._parts:
+            location = f"Content-Location: {part.location}\r\n" if part.location else ""
             yield (
                 f"\r\n--{self._boundary}\r\nContent-Type: {part.media_type}\r\n"
-                f"Content-Length: {len(part.data)}\r\n\r\n"
+                f"Content-Length: {len(part.data)}\r\n{location}\r\n"
             ).encode("ascii")
             yield part.data
             # What was sent must not wait in memory while the next part is read.

@@ -1,9 +1,8 @@
-"""QIDO-RS: what a query asks for, and its answers in the DICOM JSON Model (PS3.18 sections 8.3.4 and 10.6).
+"""QIDO-RS: what a query asks for (PS3.18 sections 8.3.4 and 10.6).
 
-Supported are all attributes that the index holds, by keyword or as eight hexadecimal digits; `limit` (100
-where it is not given, at most 1000), `offset`, `includefield` (all attributes that the index holds are
-returned anyhow) and `fuzzymatching` (matching stays literal, and the answer says so). Two keys are about
-provenance: `SyntheticData` (0008,001C) YES or NO, and `ProvenanceState`, states by name, separated by commas.
+Keys are all attributes that the index holds, by keyword or as eight hexadecimal digits, those of a Sequence
+as a path (`RequestAttributesSequence.RequestedProcedureID`), and those about provenance. An attribute that
+the index does not hold is refused as a key, and has no value as an `includefield`.
 """
 
 from __future__ import annotations
@@ -11,26 +10,48 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydicom.datadict import dictionary_VR
 from werkzeug.exceptions import BadRequest
 
-from ..index.record import INSTANCE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES
-from ..index.search import KEYS, Level, Query
-from ..model import State
-from .dicom_json import attribute
+from ..index.matching import EMPTY, LISTS
+from ..index.query import KEYS, Level, Query
+from ..index.record import INSTANCE_ATTRIBUTES, REQUEST_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES
+from ..index.released import Kind
+from ..model import Origin, State
+from ..stamp.block import DECLARATION_URI, GENERATOR, GROUP, ORIGIN, STATE, BlockElement
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+MAX_OFFSET = 10_000_000
 MAX_QUERY = 8192
 MAX_KEYS = 64
 MAX_VALUE = 1024
+MAX_VALUES = 32
 
-_TAGS = {**STUDY_ATTRIBUTES, **SERIES_ATTRIBUTES, **INSTANCE_ATTRIBUTES, "ModalitiesInStudy": 0x00080061}
-_SYNTHETIC_DATA = 0x0008001C
-_KEYWORDS = {f"{tag:08X}": keyword for keyword, tag in (*_TAGS.items(), ("SyntheticData", _SYNTHETIC_DATA))}
-_PARAMETERS = frozenset(("limit", "offset", "includefield", "fuzzymatching", "accept"))
+ALL = "all"
+TAGS = {
+    **STUDY_ATTRIBUTES,
+    **SERIES_ATTRIBUTES,
+    **REQUEST_ATTRIBUTES,
+    **INSTANCE_ATTRIBUTES,
+    "ModalitiesInStudy": 0x00080061,
+}
+SYNTHETIC_DATA = 0x0008001C
+_FLAGS = ("YES", "NO")
+# The provenance filters, with the words that are known; () where every text may be a value.
+FILTERS: Mapping[str, tuple[Kind, tuple[str, ...]]] = {
+    "SyntheticData": (Kind.SYNTHETIC, _FLAGS),
+    "ProvenanceState": (Kind.STATE, tuple(State)),
+    "ProvenanceOrigin": (Kind.ORIGIN, tuple(Origin)),
+    "IdentityRemoved": (Kind.IDENTITY_REMOVED, _FLAGS),
+    "Defaced": (Kind.DEFACED, _FLAGS),
+    "Generator": (Kind.GENERATOR, ()),
+    "Declaration": (Kind.DECLARATION, ()),
+}
+_SWITCHES = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching")
+_PARAMETERS = frozenset(("limit", "offset", "includefield", "accept", "charset", *_SWITCHES))
+_SEQUENCE = ("RequestAttributesSequence", f"{SERIES_ATTRIBUTES['RequestAttributesSequence']:08X}")
 _UID = re.compile(r"[0-9.]{1,64}")
 _DATE = r"[0-9]{8}"
 _TIME = r"[0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:\.[0-9]{1,6})?)?)?"
@@ -42,11 +63,44 @@ _SYNTAX = {
 _EXAMPLE = {"UI": "1.2.840.113", "DA": "20240131 or 20240101-20241231", "TM": "0930 or 0800-1159"}
 
 
+def private_tag(element: BlockElement) -> int:
+    """The tag that an element of our private block has in answers, where the block is the first."""
+    return GROUP << 16 | 0x1000 | element.number
+
+
+def _keywords() -> dict[str, str]:
+    """All that a key may be called, in capitals, with the keyword that it means."""
+    found = {f"{tag:08X}": keyword for keyword, tag in TAGS.items() if keyword in KEYS}
+    for keyword in REQUEST_ATTRIBUTES:
+        for sequence in _SEQUENCE:
+            found[f"{sequence.upper()}.{keyword.upper()}"] = keyword
+            found[f"{sequence.upper()}.{REQUEST_ATTRIBUTES[keyword]:08X}"] = keyword
+    found[f"{SYNTHETIC_DATA:08X}"] = "SyntheticData"
+    elements = {
+        "ProvenanceState": STATE,
+        "ProvenanceOrigin": ORIGIN,
+        "Generator": GENERATOR,
+        "Declaration": DECLARATION_URI,
+    }
+    return found | {f"{private_tag(element):08X}": keyword for keyword, element in elements.items()}
+
+
+_KEYWORDS = _keywords()
+_FIELDS = {
+    **{f"{tag:08X}": keyword for keyword, tag in TAGS.items()},
+    **{keyword: keyword for keyword in TAGS},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A query; `fuzzy` where the client wished for more than literal matching."""
+    """A query, the keywords of `include` to show besides what is shown anyhow (`ALL` for all there are).
+
+    `fuzzy` where the client wished for more than literal matching.
+    """
 
     query: Query
+    include: frozenset[str]
     fuzzy: bool
 
 
@@ -63,97 +117,98 @@ def read_query(level: Level, arguments: Iterable[tuple[str, str]], path: Mapping
     Raises BadRequest, naming the key, for one that is unknown, given twice or has no such value.
     """
     given = _read_arguments(arguments)
-    matches = {key: value for key, value in given.items() if key in KEYS}
+    switches = {name: _read_switch(name, given) for name in _SWITCHES}
+    matches = {key: values[0] for key, values in given.items() if key in KEYS}
     for keyword, uid in path.items():
         if matches.get(keyword, uid) != uid:
             raise BadRequest(f"{keyword} is given by the path already, and the query names another")
         matches[keyword] = uid
     for keyword, value in matches.items():
-        _check_value(keyword, value)
+        _check_value(keyword, value, empty=switches["emptyvaluematching"])
     query = Query(
         level=level,
         matches=matches,
-        states=_read_states(given.get("ProvenanceState", "")),
-        synthetic=_read_choice("SyntheticData", given.get("SyntheticData", ""), "YES", "NO"),
-        limit=min(_read_number("limit", given, DEFAULT_LIMIT), MAX_LIMIT),
-        offset=_read_number("offset", given, 0),
+        provenance={
+            kind: _read_words(keyword, given[keyword], words)
+            for keyword, (kind, words) in FILTERS.items()
+            if keyword in given
+        },
+        limit=min(_read_number("limit", given, DEFAULT_LIMIT, 10**9), MAX_LIMIT),
+        offset=_read_number("offset", given, 0, MAX_OFFSET),
     )
-    fuzzy = _read_choice("fuzzymatching", given.get("fuzzymatching", ""), "true", "false") is True
-    return Asked(query, fuzzy)
+    fields = (name.strip() for value in given.get("includefield", ()) for name in value.split(","))
+    include = frozenset(
+        ALL if name == ALL else _FIELDS.get(name, _FIELDS.get(name.upper(), "")) for name in fields
+    )
+    return Asked(query, include, switches["fuzzymatching"])
 
 
-def _read_arguments(arguments: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _read_arguments(arguments: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     arguments = list(arguments)
     if len(arguments) > MAX_KEYS:
         raise BadRequest(f"the query has more than {MAX_KEYS} keys")
-    given: dict[str, str] = {}
+    given: dict[str, list[str]] = {}
     for name, value in arguments:
         key = _KEYWORDS.get(name.upper(), name)
-        if key not in KEYS | _PARAMETERS | {"SyntheticData", "ProvenanceState"}:
-            supported = ", ".join(sorted(KEYS))
+        # Some clients write `?&limit=10`.
+        if not name and not value:
+            continue
+        if key not in KEYS | _PARAMETERS | FILTERS.keys():
             raise BadRequest(
-                f"unknown query key {name[:64]!r}; supported are limit, offset, includefield, fuzzymatching, "
-                f"SyntheticData, ProvenanceState and the attributes {supported}"
+                f"unknown query key {name[:64]!r}; supported are {', '.join(sorted(_PARAMETERS))}, "
+                f"{', '.join(FILTERS)} and the attributes {', '.join(sorted(KEYS))}"
             )
-        if key in given and key != "includefield":
+        if key in given and key != "includefield" and key not in FILTERS:
             raise BadRequest(f"the query key {key} is given twice")
         if len(value) > MAX_VALUE or not value.isprintable():
             raise BadRequest(f"the value of {key} is longer than {MAX_VALUE} or has unprintable characters")
-        given[key] = value.strip()
+        given.setdefault(key, []).append(value.strip())
     return given
 
 
-def _check_value(keyword: str, value: str) -> None:
-    vr = dictionary_VR(_TAGS[keyword])
+def _check_value(keyword: str, value: str, *, empty: bool) -> None:
+    if value == EMPTY:
+        if not empty:
+            raise BadRequest(f"to find an empty {keyword}, ask with emptyvaluematching=true")
+        return
+    vr = dictionary_VR(TAGS[keyword])
     syntax = _SYNTAX.get(vr)
     if value and syntax is not None and not syntax.fullmatch(value):
         raise BadRequest(f"the value of {keyword} must look like {_EXAMPLE[vr]}")
+    separators = ",\\" if keyword in LISTS else "\\"
+    if sum(map(value.count, separators)) >= MAX_VALUES and vr != "UI":
+        raise BadRequest(f"{keyword} has more than {MAX_VALUES} values")
 
 
-def _read_number(name: str, given: Mapping[str, str], default: int) -> int:
-    text = given.get(name, "")
+def _read_number(name: str, given: Mapping[str, list[str]], default: int, highest: int) -> int:
+    text = given.get(name, [""])[0]
     if not text:
         return default
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise BadRequest(f"{name} must be a whole number from 0 to 999999999")
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > highest:
+        raise BadRequest(f"{name} must be a whole number from 0 to {highest}")
     return int(text)
 
 
-def _read_choice(name: str, text: str, yes: str, no: str) -> bool | None:
-    if text.lower() not in (yes.lower(), no.lower(), ""):
-        raise BadRequest(f"{name} must be {yes} or {no}")
-    return text.lower() == yes.lower() if text else None
+def _read_switch(name: str, given: Mapping[str, list[str]]) -> bool:
+    text = given.get(name, ["false"])[0].lower()
+    if text not in ("true", "false", ""):
+        raise BadRequest(f"{name} must be true or false")
+    return text == "true"
 
 
-def _read_states(text: str) -> tuple[State, ...]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in frozenset(State)]
-    if unknown:
-        raise BadRequest(f"unknown ProvenanceState {unknown[0][:64]!r}; states are {', '.join(State)}")
-    return tuple(State(name) for name in names)
-
-
-def answer(level: Level, row: Mapping[str, Any], root: str) -> dict[str, Any]:
-    """One row of `Search.find` as the attributes of PS3.18 tables 10.6.3-3 to 10.6.3-5; `root` as a URL."""
-    found = {
-        f"{tag:08X}": attribute(dictionary_VR(tag), row[keyword].split("\\"))
-        for keyword, tag in _TAGS.items()
-        if keyword in row
-    }
-    found["00080005"] = attribute("CS", ["ISO_IR 192"])
-    found["00080056"] = attribute("CS", ["ONLINE"])
-    found[f"{_SYNTHETIC_DATA:08X}"] = attribute("CS", ["YES" if row["synthetic"] else "NO"])
-    url = f"{root}/studies/{row['StudyInstanceUID']}"
-    if level is Level.STUDY:
-        modalities = sorted(filter(None, row["modalities"].split(",")))
-        found["00080061"] = attribute("CS", modalities)
-        found["00201206"] = attribute("IS", [str(row["series_count"])])
-        found["00201208"] = attribute("IS", [str(row["instance_count"])])
+def _read_words(keyword: str, given: list[str], words: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of a provenance filter, of which one must apply; () for all."""
+    parts = [part.strip() for text in given for part in re.split(r"[,\\]", text)]
+    if not words:
+        # A name may have a comma in it.
+        found = [*given, *parts]
     else:
-        url += f"/series/{row['SeriesInstanceUID']}"
-    if level is Level.SERIES:
-        found["00201209"] = attribute("IS", [str(row["instance_count"])])
-    if level is Level.INSTANCE:
-        url += f"/instances/{row['SOPInstanceUID']}"
-    found["00081190"] = attribute("UR", [url])
-    return dict(sorted(found.items()))
+        known = {word.upper(): word for word in words}
+        unknown = [part for part in parts if part and part.upper() not in known]
+        if unknown:
+            raise BadRequest(f"unknown {keyword} {unknown[0][:64]!r}; known are {', '.join(words)}")
+        found = [known[part.upper()] for part in parts if part]
+    values = tuple(dict.fromkeys(filter(None, found)))
+    if len(values) > MAX_VALUES:
+        raise BadRequest(f"{keyword} has more than {MAX_VALUES} values")
+    return values

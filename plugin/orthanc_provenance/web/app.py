@@ -1,7 +1,8 @@
 """The web application that the host mounts: the research door of every route, and the REST API.
 
-It trusts one thing in its environment, `REMOTE_USER`, which the host's bridge sets from what Orthanc has
-authenticated. All errors are JSON, `{"error": "…", "status": 404}`, and none of them shows how it came about.
+It trusts two things in its environment, which the host's bridge sets: `REMOTE_USER`, whom Orthanc has
+authenticated, and `REMOTE_ADDR`, where the request comes from. All errors are JSON, `{"error": "…",
+"status": 404}`, and none of them shows how it came about.
 """
 
 from __future__ import annotations
@@ -16,23 +17,39 @@ from sqlalchemy import Engine
 from werkzeug.exceptions import HTTPException
 
 from ..doors import dicomweb
+from ..doors.requester import Requesters, install
 from ..doors.services import Services
+from ..doors.tokens import Tokens
 from ..errors import IndexUnavailable
+from ..evidence.catalogue import Catalogue
 from . import api
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 5
+_NO_MARKERS = Catalogue((), (), "")
 
 
-def create_app(services: Services, engine: Engine, status: Callable[[], dict[str, Any]]) -> Flask:
-    """The application. `status` gives the values of `GET /provenance/api/status`."""
+def create_app(
+    services: Services,
+    engine: Engine,
+    status: Callable[[], dict[str, Any]],
+    keys: dict[str, Any] | None = None,
+    catalogue: Catalogue | None = None,
+) -> Flask:
+    """The application. `status` gives the values of `GET /provenance/api/status`, and `keys` are what
+    `GET /provenance/api/keys` answers: those of `stamp.keys.describe`, by default none. The markers below
+    `/provenance/api/markers` are those of `catalogue`, by default none.
+    """
     app = Flask(__name__, static_folder=None)
     # Paths are taken as they are: a redirect would tell what exists to whoever may not ask.
     app.url_map.merge_slashes = False
     for route in services.settings.routes:
         app.register_blueprint(dicomweb.blueprint(services, route))
-    app.register_blueprint(api.blueprint(services.settings, engine, status))
+    app.register_blueprint(
+        api.blueprint(services.settings, engine, status, keys or {"keys": []}, catalogue or _NO_MARKERS)
+    )
+    install(app, Requesters(services.settings.trusted_proxies, Tokens(engine).find))
     app.register_error_handler(HTTPException, _show)
     app.register_error_handler(IndexUnavailable, _show_closed)
     app.after_request(_secure)
