@@ -14,7 +14,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 WsgiApp = Callable[..., Iterable[bytes]]
 _PARTS_AHEAD = 4
+# Parts below this travel with the next one: each journey costs more than what is in them.
+_TINY = 1 << 10
 _WAIT_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 # Below this an answer is sent whole: the host wants a length for everything but 200.
@@ -41,18 +43,21 @@ class BridgeError(Exception):
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request on its way through the app. Parts are bytes; None ends them, an exception breaks them."""
+    """One request on its way through the app.
+
+    Parts are bytes, some of which travel together; None ends them, an exception breaks them.
+    """
 
     environ: dict[str, Any]
     started: threading.Event = field(default_factory=threading.Event)
     status: int = 500
     headers: list[tuple[str, str]] = field(default_factory=list)
-    parts: queue.Queue[bytes | BaseException | None] = field(
+    parts: queue.Queue[tuple[bytes, ...] | BaseException | None] = field(
         default_factory=lambda: queue.Queue(_PARTS_AHEAD)
     )
     abandoned: threading.Event = field(default_factory=threading.Event)
 
-    def put(self, part: bytes | BaseException | None) -> bool:
+    def put(self, part: tuple[bytes, ...] | BaseException | None) -> bool:
         """Hand a part over; False once nobody waits for it."""
         while not self.abandoned.is_set():
             try:
@@ -62,8 +67,8 @@ class _Exchange:
             return True
         return False
 
-    def take(self) -> bytes | None:
-        """The next part, None at the end. Raises BridgeError where the app failed."""
+    def take(self) -> tuple[bytes, ...] | None:
+        """The next parts, None at the end. Raises BridgeError where the app failed."""
         try:
             part = self.parts.get(timeout=_WAIT_SECONDS)
         except queue.Empty as problem:
@@ -147,15 +152,13 @@ class Bridge:
             elif name.lower() not in _HOP_BY_HOP | _OF_THE_HOST.get(exchange.status, frozenset()):
                 output.SetHttpHeader(name, value)
         if exchange.status != 200:
-            _send_status(output, exchange, head)
+            _send_status(output, exchange, b"".join(head))
         elif ended:
-            output.AnswerBuffer(head, content_type)
+            output.AnswerBuffer(b"".join(head), content_type)
         else:
             output.SetHttpHeader("Transfer-Encoding", "chunked")
             output.StartStreamAnswer(content_type)
-            _send_chunk(output, head)
-            del head
-            _send_rest(output, exchange)
+            _stream(output, exchange, head)
 
     def _work(self) -> None:
         while (exchange := self._queue.get()) is not None:
@@ -166,16 +169,13 @@ class Bridge:
     def _run(self, exchange: _Exchange) -> None:
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             exchange.status, exchange.headers = int(status.split(" ", 1)[0]), headers
-            return exchange.put
+            return lambda part: exchange.put((part,))
 
         body: Iterable[bytes] = ()
         try:
             body = self._app(exchange.environ, start_response)
-            for part in body:
-                exchange.started.set()
-                if part and not exchange.put(part):
-                    return
-            exchange.put(None)
+            if _hand_over(body, exchange):
+                exchange.put(None)
         # The boundary of a web request: whatever the app raises must end this exchange and no other.
         except Exception as problem:
             log.exception("the web app failed")
@@ -210,6 +210,9 @@ class Bridge:
             "wsgi.run_once": False,
         }
         for name, value in headers.items():
+            if "_" in name:
+                # It would pass for another header, such as one that only a proxy may set.
+                continue
             key = "HTTP_" + name.upper().replace("-", "_")
             if key not in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
                 environ[key] = value
@@ -240,34 +243,66 @@ def _query_string(arguments: Mapping[str, str], decodes: bool) -> str:
     return "&".join(f"{name}={value}" for name, value in arguments.items())
 
 
-def _gather(exchange: _Exchange) -> tuple[bytes, bool]:
+def _hand_over(body: Iterable[bytes], exchange: _Exchange) -> bool:
+    """Hand over all parts of an answer; False once nobody waits for them."""
+    tiny: tuple[bytes, ...] = ()
+    for part in body:
+        if len(part) < _TINY and len(tiny) < _PARTS_AHEAD:
+            tiny += (part,)
+            continue
+        exchange.started.set()
+        if not exchange.put((*tiny, part)):
+            return False
+        tiny = ()
+        # What was sent must not wait in memory while the next part is made.
+        del part
+    exchange.started.set()
+    return exchange.put(tiny)
+
+
+def _gather(exchange: _Exchange) -> tuple[list[bytes], bool]:
     """The start of an answer: all of it where it is short or one part, and whether it was all."""
     parts: list[bytes] = []
     size = 0
     declared = next((value for name, value in exchange.headers if name.lower() == "content-length"), "")
     while size < _WHOLE or exchange.status != 200:
-        part = exchange.take()
-        if part is None:
-            return b"".join(parts), True
-        parts.append(part)
-        size += len(part)
-    return b"".join(parts), str(size) == declared
+        taken = exchange.take()
+        if taken is None:
+            return parts, True
+        parts += taken
+        size += sum(map(len, taken))
+    return parts, str(size) == declared
 
 
-def _send_rest(output: Any, exchange: _Exchange) -> None:
-    """Stream what comes until its end. Raises BridgeError where it breaks off."""
-    while (part := exchange.take()) is not None:
-        _send_chunk(output, part)
+def _stream(output: Any, exchange: _Exchange, begun: list[bytes]) -> None:
+    """Stream an answer until its end. Raises BridgeError where it breaks off."""
+    before = _send_chunk(output, begun, b"")
+    begun.clear()
+    while (parts := exchange.take()) is not None:
+        before = _send_chunk(output, parts, before)
         # What was sent must not wait in memory for the next part.
-        del part
-    output.SendStreamChunk(_LAST_CHUNK)
+        del parts
+    output.SendStreamChunk(before + _LAST_CHUNK)
 
 
-def _send_chunk(output: Any, part: bytes) -> None:
-    # Three calls, because a copy of a large part costs more than they do.
-    output.SendStreamChunk(b"%x\r\n" % len(part))
-    output.SendStreamChunk(part)
-    output.SendStreamChunk(b"\r\n")
+def _send_chunk(output: Any, parts: Sequence[bytes], before: bytes) -> bytes:
+    """Send `parts` as one chunk, `before` in front of it; gives back what is to go in front of the next.
+
+    Small parts go together, large ones alone: a packet for each costs much, and so does a copy.
+    """
+    size = sum(map(len, parts))
+    if not size:
+        return before
+    small = before + b"%x\r\n" % size
+    for part in parts:
+        if len(part) < _TINY:
+            small += part
+            continue
+        if small:
+            output.SendStreamChunk(small)
+        output.SendStreamChunk(part)
+        small = b""
+    return small + b"\r\n"
 
 
 class _Errors(io.TextIOBase):

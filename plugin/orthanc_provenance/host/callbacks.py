@@ -14,6 +14,7 @@ from typing import Any
 
 from ..config import Route
 from ..doors.lock import Lock
+from ..doors.requester import Requesters
 from ..errors import HeaderError
 from ..index.pending import Pending
 from ..index.reconcile import Reconciler
@@ -21,7 +22,7 @@ from ..index.record import Record
 from ..index.rows import is_structured
 from ..index.writer import Put, Writer
 from ..intake import Intake
-from ..model import Verdict
+from ..model import Modifier, Verdict
 from ..policy import Content, decide
 from .bridge import Bridge, BridgeError
 from .threads import HttpRequest, Requests, StackGuard, basic_user
@@ -40,17 +41,23 @@ class Callbacks:
         writer: Writer,
         reconciler: Reconciler,
         lock: Lock,
+        requesters: Requesters,
         bridge: Bridge,
         routes: Iterable[Route],
+        *,
+        transcodes: bool = False,
     ) -> None:
+        """`transcodes`: the host stores what arrives in another transfer syntax (`IngestTranscoding`)."""
         self._orthanc = orthanc
         self._intake = intake
         self._pending = pending
         self._writer = writer
         self._reconciler = reconciler
         self._lock = lock
+        self._requesters = requesters
         self._bridge = bridge
         self._routes = tuple(routes)
+        self._transcodes = transcodes
         self._requests = Requests()
         self._guard = StackGuard()
 
@@ -65,13 +72,16 @@ class Callbacks:
         try:
             self._pending.begin(thread)
             may_modify = self._may_modify(origin)
-            received = self._intake.receive(data, write_stamp=may_modify)
+            # A stamp binds the pixels as they are stored: where the host encodes them anew after this, what
+            # lies in the archive is assessed, and stamped on the way out.
+            is_final = may_modify and not self._transcodes
+            received = self._intake.receive(data, write_stamp=is_final)
             closes = not may_modify or self._closes_study(received.record)
             if not self._writer.failure:
                 # While the index fails all of research is closed, and what was stored is found again by the
                 # archive's change log: nothing has to be remembered here, for days perhaps.
                 self._pending.announce(
-                    received.record, thread=thread if may_modify else None, closes_study=closes
+                    received.record, thread=thread if is_final else None, closes_study=closes
                 )
         except HeaderError as problem:
             log.warning("an instance arrives whose header cannot be read: %s", problem)
@@ -106,9 +116,10 @@ class Callbacks:
         """Whether the host may serve an HTTP request; also notes whom the thread serves."""
         self._guard.widen()
         try:
-            user = basic_user(request.get("headers", {}))
-            self._requests.note(HttpRequest(user=user, address=request.get("ip", "")))
-            return bool(self._lock.allows(user, uri))
+            headers, address = request.get("headers", {}), request.get("ip", "")
+            user = basic_user(headers)
+            self._requests.note(HttpRequest(user=user, address=address))
+            return bool(self._lock.allows(self._requesters.claim(user, address, headers), uri))
         # A boundary: what cannot be decided is refused.
         except BaseException:
             log.exception("an HTTP request could not be decided upon and is refused")
@@ -176,6 +187,7 @@ class Callbacks:
             structured=is_structured(assessment),
             identity_removed=assessment.privacy.identity_removed,
             flawed=bool(assessment.reason),
+            conflict=Modifier.CONFLICT in assessment.modifiers,
         )
         decisions = (decide((content,), route)[""] for route in self._routes)
         return any(decision.verdict is not Verdict.RELEASE for decision in decisions)

@@ -166,6 +166,12 @@ class FakeOrthanc:
         self._labels.get(f"{level}/{resource}", set()).discard(name)
         return b""
 
+    def GetDicomForInstance(self, instance: str) -> bytes:  # noqa: N802 - Orthanc's own name
+        """The stored bytes of an instance. Raises OrthancException where there is none."""
+        if instance not in self.files:
+            raise OrthancException("unknown resource")
+        return self.files[instance]
+
     def RestApiGet(self, path: str) -> bytes:  # noqa: N802 - Orthanc's own name
         """Answer one of the paths that the plugin asks for. Raises OrthancException for any other."""
         where, _, arguments = path.strip("/").partition("?")

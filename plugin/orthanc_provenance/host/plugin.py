@@ -13,7 +13,9 @@ from typing import Any
 from .. import __version__
 from ..config import Settings, read_settings
 from ..doors.lock import Hole, Lock, find_holes, is_authenticated
+from ..doors.requester import Requesters
 from ..doors.services import Services
+from ..doors.tokens import Tokens
 from ..errors import ConfigurationError, IndexUnavailable, ProvenanceError
 from ..evidence.catalogue import Catalogue, load_catalogue
 from ..gate import Gate
@@ -24,11 +26,16 @@ from ..index.schema import open_engine
 from ..index.writer import Writer
 from ..intake import Intake
 from ..stamp.block import CREATOR, DICTIONARY, GROUP
+from ..stamp.foreign import ForeignKeys
+from ..stamp.keys import describe, open_keys
+from ..stamp.trust import TrustedKeys
 from ..web.app import create_app
 from .archive import OrthancArchive
 from .bridge import Bridge
 from .callbacks import Callbacks
+from .codec import OrthancCodec
 from .log import log_to
+from .threads import Errands
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +92,13 @@ class Plugin:
             configuration.get("IndexDirectory") or configuration.get("StorageDirectory") or "OrthancStorage"
         )
         engine = open_engine(settings.database_url, Path(folder))
+        self._keys = open_keys(settings.signing_key, Path(folder))
+        self._trusted = TrustedKeys(self._keys.public if self._keys else ())
+        self._foreign = ForeignKeys(settings.trusted_keys, self._trusted)
+        self._foreign.read_files()
         archive = OrthancArchive(orthanc, checks_revisions=configuration.get("CheckRevisions", False) is True)
-        intake = Intake(self._catalogue, settings.stamp)
+        signer = self._keys.signer if self._keys else None
+        intake = Intake(self._catalogue, settings.stamp, signer, self._trusted)
         # A word since 1.13 ("Never", "Always", "IfChanged"), true or false before.
         overwrites = configuration.get("OverwriteInstances", False)
         self._pending = Pending(replaces=overwrites not in (False, "Never"))
@@ -94,13 +106,23 @@ class Plugin:
         self._mirror = Mirror(engine, self._writer, archive)
         self._reconciler = Reconciler(engine, self._writer, self._pending, archive, self._assess_stored)
         gate = Gate(engine, self._pending, self._closed_because)
-        services = Services(settings=settings, gate=gate, read=archive.read, stamp=intake.stamp_on_exit)
-        app = create_app(services, engine, self._status)
+        services = Services(
+            settings=settings,
+            gate=gate,
+            read=archive.read,
+            stamp=intake.stamp_on_exit,
+            restamp=intake.restamp,
+            codec=OrthancCodec(orthanc, configuration),
+            catalogue=self._catalogue.revision,
+            sign=signer.sign_statement if signer else None,
+        )
+        app = create_app(services, engine, self._status, describe(self._keys), self._catalogue)
         self._bridge = Bridge(
             app,
             threads=int(configuration.get("HttpThreadsCount", _HTTP_THREADS)),
             decodes=bool(orthanc.CheckVersionAdvanced(*_DECODING_ORTHANC)),
         )
+        self._errands = Errands()
         self._callbacks = Callbacks(
             orthanc,
             intake,
@@ -108,13 +130,19 @@ class Plugin:
             self._writer,
             self._reconciler,
             Lock(settings),
+            Requesters(settings.trusted_proxies, self._errands.sending(Tokens(engine).find)),
             self._bridge,
             settings.routes,
+            transcodes=bool(configuration.get("IngestTranscoding")),
         )
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(step,), name=f"provenance-{name}", daemon=True)
-            for name, step in (("reconcile", self._reconciler.step), ("mirror", self._mirror.step))
+            for name, step in (
+                ("reconcile", self._reconciler.step),
+                ("mirror", self._mirror.step),
+                ("keys", self._foreign.step),
+            )
         ]
 
     def register(self) -> None:
@@ -159,6 +187,7 @@ class Plugin:
         for thread in self._threads:
             thread.join(timeout=10)
         self._bridge.stop()
+        self._errands.stop()
         self._writer.stop()
 
     def _repeat(self, step: Callable[[], None]) -> None:
@@ -202,10 +231,16 @@ class Plugin:
             "version": __version__,
             "catalogue": self._catalogue.revision,
             "catalogue_problems": [str(problem) for problem in self._catalogue.problems],
+            "trusted_keys": self._trusted.foreign,
+            "key_problems": self._key_problems(),
             "research_closed_because": self._closed_because(),
             "pending_instances": len(self._pending.instances()),
             "studies_to_mirror": None if self._writer.failure else self._mirror.waiting(),
         }
+
+    def _key_problems(self) -> list[str]:
+        unsigned = [] if self._keys else ["there is no signing key, see Orthanc's log: stamps are not signed"]
+        return unsigned + self._foreign.problems
 
 
 def _kept(callback: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,10 +11,14 @@ import binascii
 import ctypes
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 _ASSUMED_STACK = 8 << 20
+_ERRAND_THREADS = 2
+_ERRAND_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,25 @@ class Requests:
     def current(self) -> HttpRequest | None:
         """The request that the calling thread serves, None where it serves none."""
         return self._by_thread.get(threading.get_native_id())
+
+
+_Given = TypeVar("_Given")
+_Found = TypeVar("_Found")
+
+
+class Errands:
+    """Runs on threads with normal stacks what is too deep for those of the host, while the caller waits."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_ERRAND_THREADS, "provenance-errand")
+
+    def sending(self, function: Callable[[_Given], _Found]) -> Callable[[_Given], _Found]:
+        """`function`, run elsewhere. Raises what it raises, and TimeoutError where it takes too long."""
+        return lambda given: self._threads.submit(function, given).result(_ERRAND_SECONDS)
+
+    def stop(self) -> None:
+        """Take no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def basic_user(headers: Mapping[str, str]) -> str:
