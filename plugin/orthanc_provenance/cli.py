@@ -1,6 +1,6 @@
 """The command `orthanc-provenance`, a table of the modules in `commands`.
 
-Exit status: that of the command, and 2 for wrong usage and for a catalogue that cannot be read.
+Exit status: that of the command, and 2 for wrong usage and for what cannot be read (markers, database, key).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import argparse
 import os
 import sys
 
-from .commands import classify
-from .errors import CatalogueError
+from .commands import classify, keys, markers, tokens, verify
+from .errors import ProvenanceError
 
-_COMMANDS = {"classify": classify}
+_COMMANDS = {"classify": classify, "keys": keys, "markers": markers, "tokens": tokens, "verify": verify}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except CatalogueError as problem:
+    except ProvenanceError as problem:
         print(f"orthanc-provenance: {problem}", file=sys.stderr)
         return 2
     except BrokenPipeError:
