@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import classify, ingest
+from . import classify, dicomweb, fill, ingest, qido
+
+_MODULES = (ingest, classify, dicomweb, fill, qido)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     commands = parser.add_subparsers(dest="name", required=True)
-    for module in (ingest, classify):
+    for module in _MODULES:
         added = commands.add_parser(module.NAME, help=module.__doc__, description=module.__doc__)
         module.add_arguments(added)
     options = parser.parse_args()
-    return {module.NAME: module for module in (ingest, classify)}[options.name].run(options)
+    return {module.NAME: module for module in _MODULES}[options.name].run(options)
 
 
 if __name__ == "__main__":
