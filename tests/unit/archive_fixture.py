@@ -22,6 +22,7 @@ from orthanc_provenance.config import Route, Settings
 from orthanc_provenance.dicom.header import read_header
 from orthanc_provenance.doors.services import Codec, PlainCodec, Services
 from orthanc_provenance.errors import NotStored
+from orthanc_provenance.evidence.catalogue import Catalogue
 from orthanc_provenance.gate import Gate
 from orthanc_provenance.index.pending import Pending
 from orthanc_provenance.index.record import (
@@ -103,6 +104,7 @@ class Archive:
     codec: Codec = field(default_factory=PlainCodec)
     more: Mapping[str, Any] = field(default_factory=dict)
     signer: Signer = field(default_factory=lambda: Signer(Ed25519PrivateKey.generate()))
+    catalogue: Catalogue | None = None
 
     def __post_init__(self) -> None:
         self.engine: Engine = open_engine("", self.folder)

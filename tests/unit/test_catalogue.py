@@ -78,6 +78,7 @@ def test_a_missing_markers_directory_is_an_error_that_says_what_to_do(tmp_path: 
     ("old", "new", "reason"),
     [
         ('axis = "origin"', 'axis = "mood"', "mood.*origin, privacy, modifier"),
+        ('id = "site.generator"', "id = 'site.generator\\ours'", "fits no stamp; write at most 64"),
         ('says = "ai-generated"', 'says = "acquired"', "acquired.*ai-derived"),
         ('strength = "equipment"', 'strength = "sure"', "sure.*declared"),
         ('source = "its manual"', "", "source is missing"),

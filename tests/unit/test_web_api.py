@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from archive_fixture import ORIGINAL, UNDETERMINED, UNLABELLED, Archive, fill
+from evidence_samples import ENTRY, ids, load_site
 from sqlalchemy import text
 
 from orthanc_provenance.config import Route
@@ -52,7 +54,9 @@ def test_a_route_admits_only_its_users(filled: Archive, user: str, path: str) ->
     assert b"1.2.1" not in response.data
 
 
-@pytest.mark.parametrize("path", ["/status", "/studies/1.2.1", "/studies/9.9"])
+@pytest.mark.parametrize(
+    "path", ["/status", "/studies/1.2.1", "/studies/9.9", "/markers", "/markers/generator.gan", "/markers/x"]
+)
 def test_only_administrators_read_reports(filled: Archive, path: str) -> None:
     assert filled.get(f"{API}{path}").status_code == 403
 
@@ -223,3 +227,75 @@ def test_a_filled_archive_is_the_same_after_all_questions(tmp_path: Path, filled
     with Archive(tmp_path) as fresh:
         fill(fresh)
         assert fresh.get("/instances").data == filled.get("/instances").data
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """An archive of a site that has added a marker, overridden one, and written one that is refused."""
+    catalogue = load_site(
+        tmp_path_factory.mktemp("markers"),
+        a=ENTRY,
+        b=ENTRY.replace("site.generator", "simulator.victre"),
+        c=ENTRY.replace("site.generator", "site.wrong").replace("source", "sauce"),
+        d="[[marker",
+    )
+    with Archive(tmp_path_factory.mktemp("archive"), catalogue=catalogue) as made:
+        yield made
+
+
+def test_administrators_see_all_markers_and_which_are_the_sites(marked: Archive) -> None:
+    found = admin(marked, "/markers")
+    assert marked.catalogue is not None
+    assert found["revision"] == marked.catalogue.revision
+    by_id = {marker["id"]: marker for marker in found["markers"]}  # type: ignore[attr-defined]
+    assert list(by_id) == sorted(ids(marked.catalogue))
+    assert by_id["site.generator"] == {
+        "id": "site.generator",
+        "title": "A generator of this site",
+        "axis": "origin",
+        "says": "ai-generated",
+        "strength": "equipment",
+        "source": "its manual",
+        "file": "a.toml",
+        "site": True,
+        "overrides": False,
+    }
+    told = {name: (by_id[name]["site"], by_id[name]["overrides"]) for name in by_id}
+    assert told.pop("site.generator") == (True, False)
+    assert told.pop("simulator.victre") == (True, True)
+    assert set(told.values()) == {(False, False)}
+
+
+def test_administrators_see_what_was_refused_and_what_to_do(marked: Archive) -> None:
+    entry, file = admin(marked, "/markers")["problems"]  # type: ignore[misc]
+    assert (entry["file"], entry["entry"]) == ("c.toml", "site.wrong")
+    assert entry["reason"] == "unknown key 'sauce'"
+    assert "did you mean source" in entry["suggestion"]
+    assert (file["file"], file["entry"]) == ("d.toml", "")
+    assert file["reason"]
+    assert file["suggestion"]
+
+
+def test_a_marker_is_shown_with_all_that_it_looks_at(marked: Archive) -> None:
+    found = admin(marked, "/markers/site.generator")
+    assert found["attributes"] == ["Manufacturer"]
+    assert found["pattern"] == {"kind": "equals", "words": ["Dream Factory"]}
+    assert found["guards"] == []
+    assert found["examples"] == {
+        "match": [{"Manufacturer": "Dream Factory"}],
+        "no_match": [{"Manufacturer": "Dream"}],
+    }
+    assert admin(marked, "/markers/reconstruction.deep-resolve")["guards"]
+    assert marked.get(f"{API}/markers/site.wrong", user="admin").status_code == 404
+
+
+def test_the_description_has_the_fields_of_markers(marked: Archive) -> None:
+    schemas = admin(marked, "/openapi.json")["components"]["schemas"]  # type: ignore[index]
+    found = admin(marked, "/markers")
+    for name, shown in (
+        ("Markers", found),
+        ("Marker", found["markers"][0]),  # type: ignore[index]
+        ("MarkerProblem", found["problems"][0]),  # type: ignore[index]
+        ("MarkerDetails", admin(marked, "/markers/site.generator")),
+    ):
+        assert set(schemas[name]["properties"]) == set(schemas[name]["required"]) == set(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from .language import KINDS, AttributePath, Pattern, did_you_mean, parse_pattern
 IDENTITY_REMOVED = "identity-removed"
 DEFACED = "defaced"
 
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEYS = frozenset(
     {"id", "title", "attributes", "guard", "axis", "says", "strength", "source", "examples", *KINDS}
 )
@@ -67,7 +69,7 @@ def parse_marker(entry: Table) -> Marker:
     if not match:
         raise ValueError("no example that matches; add examples.match with at least one attribute table")
     return Marker(
-        id=text_of(entry, "id"),
+        id=_id(entry),
         title=text_of(entry, "title"),
         paths=readable_paths(entry.get("attributes")),
         pattern=_pattern(entry),
@@ -79,6 +81,15 @@ def parse_marker(entry: Table) -> Marker:
         match=match,
         no_match=no_match,
     )
+
+
+def _id(entry: Table) -> str:
+    found = text_of(entry, "id")
+    if not _ID.fullmatch(found):
+        raise ValueError(
+            f"id = {found!r} fits no stamp; write at most 64 letters, digits, dots and dashes, such as site.name"
+        )
+    return found
 
 
 def text_of(entry: Table, key: str) -> str:
