@@ -96,17 +96,24 @@ def without_stamp(data: bytes) -> tuple[bytes, dict[int, bytes]]:
 def test_a_file_leaves_as_from_orthancs_own_root(server: Server, files: list[File], syntax: str) -> None:
     asked = f"; transfer-syntax={syntax}" if syntax else ""
     compared = 0
-    for file in files:
-        # Over compressed pixels Orthanc's own root may end the server; of those see below.
-        if syntax != "*" and file.syntax not in NATIVE:
+    # Deflating takes its time: some will do.
+    chosen = files[::4] if syntax == DEFLATED else files
+    for file in chosen:
+        # Asked to transcode JPEG 2000, Orthanc's own root ends the server.
+        if syntax != "*" and file.syntax in JPEG_2000:
             continue
         ours, theirs = both(server, file.path, f'multipart/related; type="application/dicom"{asked}')
         assert (ours.status_code, theirs.status_code) == (200, 200), file
         (left,), (own,) = parts(ours), parts(theirs)
         # What was stamped as it was stored is the very same.
-        assert left == own or without_stamp(left) == without_stamp(own), file
+        if left != own:
+            (head, elements), (own_head, own_elements) = without_stamp(left), without_stamp(own)
+            assert elements == own_elements, file
+            # Into some files Orthanc writes another Media Storage SOP Instance UID each time.
+            again = both(server, file.path, f'multipart/related; type="application/dicom"{asked}')[1]
+            assert head == own_head or parts(again) != [own], file
         compared += 1
-    assert compared > (60 if syntax == "*" else 20)
+    assert compared > len(chosen) * (0.99 if syntax == "*" else 0.5)
 
 
 @pytest.mark.parametrize("accept", ["", "; transfer-syntax=*"], ids=["default", "as stored"])

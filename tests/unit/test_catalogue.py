@@ -78,7 +78,6 @@ def test_a_missing_markers_directory_is_an_error_that_says_what_to_do(tmp_path: 
     ("old", "new", "reason"),
     [
         ('axis = "origin"', 'axis = "mood"', "mood.*origin, privacy, modifier"),
-        ('id = "site.generator"', "id = 'site.generator\\ours'", "fits no stamp; write at most 64"),
         ('says = "ai-generated"', 'says = "acquired"', "acquired.*ai-derived"),
         ('strength = "equipment"', 'strength = "sure"', "sure.*declared"),
         ('source = "its manual"', "", "source is missing"),
@@ -137,6 +136,21 @@ def test_an_id_used_twice_in_one_directory_is_refused(tmp_path: Path):
     catalogue = load_site(tmp_path, one=ENTRY, two=ENTRY.replace("Dream Factory", "Other"))
     (problem,) = catalogue.problems
     assert "two.toml, entry site.generator: the id is taken" in str(problem)
+
+
+@pytest.mark.parametrize("name", ["site\\\\ours", "site ours", "x" * 65])
+def test_an_id_that_fits_no_stamp_is_refused(tmp_path: Path, name: str):
+    (problem,) = load_site(tmp_path, a=ENTRY.replace("site.generator", name)).problems
+    assert "fits no stamp" in problem.reason
+    assert "at most 64 letters" in problem.suggestion
+
+
+def test_a_refusal_tells_file_entry_reason_and_suggestion_apart(tmp_path: Path):
+    (problem,) = load_site(tmp_path, a=ENTRY.replace('"Manufacturer"\n', '"Manufakturer"\n')).problems
+    assert (problem.file, problem.entry) == ("a.toml", "site.generator")
+    assert problem.reason == "'Manufakturer' is no keyword of PS3.6"
+    assert "did you mean Manufacturer?" in problem.suggestion
+    assert str(problem) == f"a.toml, entry site.generator: {problem.reason}; {problem.suggestion}"
 
 
 def test_a_file_that_is_no_utf8_is_refused(tmp_path: Path):

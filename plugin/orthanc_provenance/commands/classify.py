@@ -36,6 +36,7 @@ from ..intake import assess_received
 from ..model import Assessment
 from .files import Found, read_file_header, version, walk
 from .output import FORMATS, Output, open_output, partial_file
+from .people import hush_pydicom
 from .progress import progress
 from .resume import Memory
 from .workers import BATCH, Ready, Workers
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     form = arguments.format or ("table" if arguments.explain else "jsonl")
     if arguments.explain and form != "table":
         raise CommandError(f"--explain is for people, {form} is not; leave one of them out, or take table")
+    hush_pydicom()
     catalogue = load_catalogue(arguments.markers)
     for problem in catalogue.problems:
         print(f"orthanc-provenance: {problem}", file=sys.stderr)
@@ -152,6 +154,7 @@ def _in_order(
 
 def make_work(markers: Path | None, explain: bool) -> Callable[[Found], Done]:
     """What a worker does with a file. Raises CatalogueError."""
+    hush_pydicom()
     return partial(_classify_found, catalogue=load_catalogue(markers), explain=explain)
 
 

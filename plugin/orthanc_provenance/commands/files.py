@@ -18,6 +18,7 @@ MAX_READ = 1 << 28
 """Bytes of a file that are read at most: what no header ends within is refused."""
 
 _READS = (FIRST_READ, 1 << 20, 1 << 24, MAX_READ)
+_ENOUGH_OF_OTHERS = 1 << 24
 _LARGEST_HEAD = 12
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -86,13 +87,21 @@ def _list(folder: str) -> tuple[list[str], list[str], list[str]]:
     links: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 files.append(entry.name)
             elif entry.is_symlink():
                 links.append(entry.name)
             else:
                 folders.append(entry.name)
     return sorted(files), folders, sorted(links)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # Links that lead to each other, or nowhere that may be looked at: whoever opens it tells why not.
+        return False
 
 
 def _join(folder: str, name: str) -> str:
@@ -125,11 +134,15 @@ def read_file_header(path: str | Path) -> Header:
         data = b""
         for limit in _READS:
             data += file.read(limit - len(data))
-            if len(data) < limit:
-                return read_header(data)
-            header = _whole_header(data)
-            if header is not None:
-                return header
+            is_all = len(data) < limit
+            try:
+                header = read_header(data)
+            except HeaderError:
+                if is_all or (limit >= _ENOUGH_OF_OTHERS and not _begins_as_dicom(data)):
+                    raise
+            else:
+                if is_all or _ends_within(header, len(data)):
+                    return header
     raise HeaderError(f"its header does not end within {MAX_READ} bytes")
 
 
@@ -140,12 +153,12 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
-def _whole_header(beginning: bytes) -> Header | None:
-    """The header at the `beginning` of a file, None where it may go on behind that."""
-    try:
-        header = read_header(beginning)
-    except HeaderError:
-        return None
-    # A cut between two elements looks like the end of the Data Set, and one in a deflated one like that too.
-    is_whole = header.transfer_syntax != DEFLATED and header.pixel_start <= len(beginning) - _LARGEST_HEAD
-    return header if is_whole else None
+def _ends_within(header: Header, length: int) -> bool:
+    """Whether all of `header` was in the first `length` bytes of the file that it was read from."""
+    # A cut between two elements looks like the end of the Data Set; in a deflated one any cut may.
+    return header.transfer_syntax != DEFLATED and header.pixel_start <= length - _LARGEST_HEAD
+
+
+def _begins_as_dicom(data: bytes) -> bool:
+    """Whether there is a DICM prefix or, without it, a group that objects begin with."""
+    return data[128:132] == b"DICM" or data[:2] in (b"\x02\x00", b"\x08\x00")

@@ -30,7 +30,7 @@ from ..intake import assess_received
 from .classify import describe
 from .files import read_file_header
 from .output import explained
-from .people import named, printable, table
+from .people import hush_pydicom, named, printable, table
 
 _LISTED = ("id", "axis", "says", "strength", "file", "title")
 _SHOWN = ("id", "title", "axis", "says", "strength", "source", "file")
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what `arguments` ask for; returns the exit status. Raises CatalogueError."""
+    hush_pydicom()
     as_json = arguments.format == "jsonl"
     if arguments.action == "lint":
         return _lint(arguments.folders, as_json)

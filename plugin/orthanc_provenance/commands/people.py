@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 
 from pydicom.datadict import keyword_for_tag
+
+
+def hush_pydicom() -> None:
+    """Broken values are to be expected: pydicom's warnings about them would hide what a command tells."""
+    warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
 
 def printable(text: str) -> str:

@@ -16,8 +16,10 @@ from typing import Any
 
 from ..errors import CommandError
 
+_MAGIC = b"SQLite format 3\0"
 _APPLICATION = 0x50524F56
 _SECONDS = 1.0
+_WAIT_SECONDS = 1.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS made_by (key TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS done (
@@ -37,8 +39,10 @@ class Memory:
         self.file = file
         self._key = key
         self._committed = time.monotonic()
+        if not _may_be_memory(file):
+            raise CommandError(self._why("it is no memory of a run"))
         try:
-            self._database = sqlite3.connect(file, isolation_level=None, timeout=1.0)
+            self._database = sqlite3.connect(file, isolation_level=None, timeout=_WAIT_SECONDS)
             self._prepare()
         except sqlite3.Error as problem:
             raise CommandError(self._why(problem)) from problem
@@ -100,13 +104,23 @@ class Memory:
         except sqlite3.Error as problem:
             raise CommandError(self._why(problem)) from problem
 
-    def _why(self, problem: sqlite3.Error) -> str:
+    def _why(self, problem: sqlite3.Error | str) -> str:
         if "locked" in str(problem):
             return f"--resume: {self.file} is in use by another run; wait for it, or name another file"
         return (
             f"--resume: {self.file} cannot be used ({problem}); name a file that an earlier run has made, or"
             " one that is not there yet in a folder that can be written"
         )
+
+
+def _may_be_memory(file: Path) -> bool:
+    """Whether SQLite may open `file`: what is too short to be a database it would take for an empty one."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(_MAGIC)) in (b"", _MAGIC)
+    except OSError:
+        # It is not there yet, or SQLite tells why it cannot be opened.
+        return True
 
 
 def _name(path: str) -> bytes:

@@ -86,9 +86,7 @@ def parse_marker(entry: Table) -> Marker:
 def _id(entry: Table) -> str:
     found = text_of(entry, "id")
     if not _ID.fullmatch(found):
-        raise ValueError(
-            f"id = {found!r} fits no stamp; write at most 64 letters, digits, dots and dashes, such as site.name"
-        )
+        raise ValueError(f"id = {found!r} fits no stamp; write at most 64 letters, digits, dots and dashes")
     return found
 
 
