@@ -71,12 +71,12 @@ def uninterrupted(tmp_path: Path, *arguments: object) -> bytes:
 
 
 @contextmanager
-def started(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+def started(*arguments: object, errors: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
     """A run with two workers, in a process group of its own."""
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, "classify", *map(str, arguments), "--jobs", "2"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         env={**os.environ, "PYTHONPATH": str(Path(orthanc_provenance.__file__).parents[1])},
         start_new_session=True,
     )
@@ -84,7 +84,9 @@ def started(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
 
 
 def members(group: int) -> list[int]:
@@ -154,7 +156,7 @@ def test_ctrl_c_ends_all_processes_cleanly_and_the_next_run_goes_on(
     assert b"Traceback" not in told
     lines = [json.loads(line) for line in (first + rest).splitlines()]
     assert 0 < len(lines) < 410
-    assert not members(process.pid)
+    wait_until(lambda: not members(process.pid))
     assert run(tree, "--resume", memory, "--output", output) == 1
     assert not {line["path"] for line in lines if "error" not in line} & set(read)
     assert output.read_bytes() == uninterrupted(tmp_path, tree)
@@ -167,6 +169,15 @@ def test_workers_end_with_the_reader_of_their_results(tree: Path):
         process.stdout.close()
         assert process.wait() == 1
         wait_until(lambda: not members(process.pid))
+
+
+def test_progress_is_shown_even_on_a_terminal_without_a_size(tree: Path):
+    ours, theirs = os.openpty()
+    with started(tree, errors=theirs) as process:
+        os.close(theirs)
+        process.communicate()
+        assert b"41/41" in os.read(ours, 1 << 16)
+    os.close(ours)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "table"])

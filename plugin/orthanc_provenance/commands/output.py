@@ -109,12 +109,16 @@ class _Lines:
 
     def close(self) -> None:
         try:
-            self._stream.flush()
-            if self._file is not None:
+            if self._file is None:
+                self._stream.flush()
+            else:
                 self._stream.close()
         except BrokenPipeError:
             raise
         except OSError as problem:
+            if self._file is None:
+                # Python would try again on exit, and fail again.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             raise cannot_write(self._file, problem) from problem
 
     def _put(self, text: str) -> None:

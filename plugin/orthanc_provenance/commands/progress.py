@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +32,9 @@ def progress(items: Iterable[Any], *, shown: bool) -> Iterator[Progress]:
         yield Progress(lambda: None, nullcontext)
         return
     stopped = threading.Event()
-    with tqdm(unit=" files", file=sys.stderr, dynamic_ncols=True, smoothing=0.05) as bar:
+    # Some terminals say that they have no size at all, and tqdm shows nothing on these.
+    columns, lines = shutil.get_terminal_size()
+    with tqdm(unit=" files", file=sys.stderr, ncols=columns, nrows=lines, smoothing=0.05) as bar:
         counter = threading.Thread(target=_count, args=(items, bar, stopped), daemon=True)
         counter.start()
         # On one terminal, the bar has to make way for what is written above it.
