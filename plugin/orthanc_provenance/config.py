@@ -235,6 +235,8 @@ def _check_roots(settings: Settings, configuration: Mapping[str, Any]) -> None:
 def _overlay(section: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """A copy of `section` with the values of `ORTHANC__PROVENANCE__…` variables set in it."""
     merged: dict[str, Any] = json.loads(json.dumps(section))
+    if isinstance(merged.get("Routes"), dict):
+        merged["Routes"] = _fold_routes(merged["Routes"])
     for name in sorted(environment):
         if not name.startswith(_ENVIRONMENT):
             continue
@@ -251,6 +253,21 @@ def _overlay(section: Mapping[str, Any], environment: Mapping[str, str]) -> dict
             target = nested
         target[_camel(parts[-1].lower())] = _environment_value(environment[name])
     return merged
+
+
+def _fold_routes(routes: Mapping[str, Any]) -> dict[str, Any]:
+    """`routes` with `Research` or `MyRoute` as `research` or `my-route`, on top of what has that name already.
+
+    The orthancteam container image writes variables into the configuration with its own CamelCase names.
+    """
+    folded: dict[str, Any] = {}
+    for name in sorted(routes, key=lambda name: name != name.lower()):
+        key, route = name, routes[name]
+        if re.fullmatch(r"[A-Za-z0-9]+", name):
+            key = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+        both = isinstance(route, dict) and isinstance(folded.get(key), dict)
+        folded[key] = {**folded[key], **route} if both else route
+    return folded
 
 
 def _environment_value(text: str) -> Any:

@@ -84,3 +84,19 @@ def test_environment_variables_win_over_the_file() -> None:
 def test_an_unknown_environment_variable_is_refused_too() -> None:
     with pytest.raises(ConfigurationError, match="Stmp"):
         read({}, ORTHANC__PROVENANCE__STMP="All")
+
+
+def test_routes_that_a_container_image_has_written_in_camel_case_are_the_same_routes() -> None:
+    section = {
+        "Routes": {
+            "Research": {"Users": ["alan"]},
+            "research": {"Users": ["ada"], "AllowUndetermined": True},
+            "MyRoute": {"DicomWebRoot": "/mine"},
+        }
+    }
+
+    routes = {route.name: route for route in read_settings({"Provenance": section}, {}).routes}
+
+    assert routes.keys() == {"research", "my-route"}
+    assert routes["research"].users == ("alan",)
+    assert routes["research"].allow_undetermined
