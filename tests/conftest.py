@@ -13,6 +13,8 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / "scripts"))
+# What tests make objects of is shared by the suites; pytest itself adds only the folders that it collects.
+sys.path.append(str(CHECKOUT / "tests" / "unit"))
 
 if TYPE_CHECKING:
     from launch import Server, ServerFactory

@@ -81,8 +81,12 @@ def differences(stamped: bytes, bare: bytes, *, synthetic: bool) -> list[str]:
 
     `synthetic` says whether SyntheticData may (and where it was missing, must) be among the additions.
     """
-    ours, theirs = cut(stamped), cut(bare)
-    return [*_unlike(ours, theirs), *_additions(ours, theirs, synthetic), *_group_lengths(ours)]
+    return compared(cut(stamped), cut(bare), synthetic=synthetic)
+
+
+def compared(ours: Cut, theirs: Cut, *, synthetic: bool) -> list[str]:
+    """As `differences`, of files that are cut already."""
+    return [*_unlike(ours, theirs), *_additions(ours, theirs, synthetic), *_group_lengths(ours, theirs)]
 
 
 def _unlike(ours: Cut, theirs: Cut) -> Iterator[str]:
@@ -127,7 +131,7 @@ def _additions(ours: Cut, theirs: Cut, synthetic: bool) -> Iterator[str]:
             yield f"({tag >> 16:04X},{tag & 0xFFFF:04X}) was added"
     # A copy that lost the private block may still have the word that the block is safe.
     declared = any(
-        item.get("PrivateGroupReference") == PRIVATE_GROUP for item in _items(theirs, PRIVATE_CHARACTERISTICS)
+        item.get("PrivateCreatorReference") == CREATOR for item in _items(theirs, PRIVATE_CHARACTERISTICS)
     )
     for tag, new in ((PRIVATE_CHARACTERISTICS, 0 if declared else 1), (CONTRIBUTING_EQUIPMENT, 1)):
         before, after = len(_items(theirs, tag)), len(_items(ours, tag))
@@ -144,11 +148,14 @@ def _items(found: Cut, sequence: int) -> list[Dataset]:
     return list(found.dataset[sequence].value) if sequence in found.dataset else []
 
 
-def _group_lengths(ours: Cut) -> Iterator[str]:
-    """Group Lengths that do not say how long the rest of the group is (PS3.5 section 7.2)."""
+def _group_lengths(ours: Cut, theirs: Cut) -> Iterator[str]:
+    """Group Lengths that do not say how long the rest of a group is that has grown (PS3.5 section 7.2)."""
     for tag in ours.elements:
         if not tag & 0xFFFF:
             group = tag >> 16
-            rest = sum(len(raw) for each, raw in ours.elements.items() if each >> 16 == group and each != tag)
-            if ours.dataset[tag].value != rest:
-                yield f"({group:04X},0000) says {ours.dataset[tag].value}, and {rest} bytes follow"
+            before, rest = (
+                b"".join(raw for each, raw in some.elements.items() if each >> 16 == group and each != tag)
+                for some in (theirs, ours)
+            )
+            if rest != before and ours.dataset[tag].value != len(rest):
+                yield f"({group:04X},0000) says {ours.dataset[tag].value}, and {len(rest)} bytes follow"

@@ -14,7 +14,7 @@ from typing import Any
 
 from .assessment import assess
 from .dicom.digest import pixel_digest
-from .dicom.header import DEFLATED, Header, read_header
+from .dicom.header import DEFLATED_SYNTAXES, Header, read_header
 from .errors import HeaderError, StampError
 from .evidence.catalogue import Catalogue
 from .index.record import (
@@ -37,16 +37,23 @@ from .stamp.trust import NO_KEYS, TrustedKeys
 
 log = logging.getLogger(__name__)
 
+LARGE = 64 << 20
+"""Bytes from which on an object is digested and stamped after it is stored, see `Intake.glance`."""
+
 _SOP_INSTANCE = 0x00080018
 _SYNTHETIC_DATA = 0x0008001C
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of one instance: its record, and the bytes to store instead (None: keep it as it is)."""
+    """What became of one instance: its record, and the bytes to store instead (None: keep it as it is).
+
+    The record of one that is not `is_final` is made again from the archive before anything leaves.
+    """
 
     record: Record
     stamped: bytes | None
+    is_final: bool = True
 
 
 def assess_received(
@@ -89,14 +96,12 @@ class Intake:
         header = read_header(data)
         digest = _stamped_digest(header)
         assessment = assess_received(header, self._catalogue, self._trusted, digest)
-        record = self._record(header, assessment)
+        record = self.record(header, assessment)
         try:
             record = replace(record, pixel_digest=pixel_digest(header) if digest is None else digest)
             if not self._wants_stamp(assessment):
                 return Received(record, None)
-            stamped = apply(
-                header, assessment, self._catalogue.revision, record.pixel_digest, signer=self._signer
-            )
+            stamped = self._apply(header, assessment, self._catalogue.revision, record.pixel_digest)
         except (HeaderError, StampError) as problem:
             log.warning("no stamp for SOP instance %s: %s", record.instance["SOPInstanceUID"], problem)
             return Received(
@@ -107,6 +112,15 @@ class Intake:
         if not write_stamp:
             return Received(record, None)
         return Received(replace(record, stamped=True, seal=_seal(header, stamped, record)), stamped)
+
+    def glance(self, data: bytes) -> Record:
+        """What the header of the object in `data` tells, without a look at its pixels, and without a stamp.
+
+        For what cannot be settled before it is stored: a large object, whose digest would hold up everything
+        else that arrives, and one that is kept as it is. Raises HeaderError as `receive` does.
+        """
+        header = read_header(data)
+        return self.record(header, assess_received(header, self._catalogue, self._trusted))
 
     def stamp_on_exit(self, data: bytes, row: Mapping[str, Any]) -> bytes:
         """`data` as it may leave: stamped with the assessment in its index `row` if it is not stamped yet.
@@ -129,7 +143,7 @@ class Intake:
         _refuse_suspicion(header, assessment)
         if not self._wants_stamp(assessment):
             return data
-        stamped = apply(header, assessment, row["catalogue"], row["pixel_digest"], signer=self._signer)
+        stamped = self._apply(header, assessment, row["catalogue"], row["pixel_digest"])
         return data if stamped is None else stamped
 
     def restamp(self, data: bytes, row: Mapping[str, Any]) -> bytes:
@@ -142,15 +156,22 @@ class Intake:
             raise StampError("transcoding has made another SOP Instance of it")
         if not self._wants_stamp(assessment):
             return data
-        stamped = apply(header, assessment, row["catalogue"], signer=self._signer)
+        stamped = self._apply(header, assessment, row["catalogue"], None)
         return data if stamped is None else stamped
+
+    def _apply(
+        self, header: Header, assessment: Assessment, revision: str, digest: str | None
+    ) -> bytes | None:
+        signer, trusted = self._signer, self._trusted
+        return apply(header, assessment, revision, digest, signer=signer, trusted=trusted)
 
     def _wants_stamp(self, assessment: Assessment) -> bool:
         if self._stamp == "Synthetic":
             return assessment.origin.may_be_labelled
         return self._stamp == "All"
 
-    def _record(self, header: Header, assessment: Assessment) -> Record:
+    def record(self, header: Header, assessment: Assessment) -> Record:
+        """What the index keeps of the object of `header`, whose pixels have not been looked at."""
         says = header.text(_SYNTHETIC_DATA).upper()
         return Record(
             identifiers=orthanc_identifiers(header),
@@ -191,7 +212,7 @@ def _seal(header: Header, stored: bytes, record: Record) -> str:
     `header` is that of the object before its stamp, which was put in front of the pixels. "" for a deflated
     object, whose header lies in other bytes than are stored.
     """
-    if header.transfer_syntax == DEFLATED:
+    if header.transfer_syntax in DEFLATED_SYNTAXES:
         return ""
     size = header.pixel_start + len(stored) - len(header.buffer)
     assessment, privacy = record.assessment, record.assessment.privacy

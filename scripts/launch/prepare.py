@@ -8,7 +8,7 @@ from . import roots, viewer
 from .errors import LaunchError
 from .machine import ensure_tools
 
-TOOLS = {"storescu": "dcmtk", "chromium": "chromium"}
+TOOLS = {"storescu": "dcmtk", "gdcmdump": "libgdcm-tools", "chromium": "chromium"}
 """Commands that the tests use, and their Debian packages."""
 
 

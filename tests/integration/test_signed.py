@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from support import Image, ct_image, new_uid, parts, post, reported, research, sees, status, until
 
 from launch import LaunchError, Server, ServerFactory
@@ -66,6 +66,11 @@ def stripped(data: bytes) -> Image:
     for element in list(dataset):
         if element.tag.group == 0x0018 or element.keyword in EQUIPMENT:
             del dataset[element.tag]
+    return renamed(dataset)
+
+
+def renamed(dataset: Dataset) -> Image:
+    """A file under other UIDs."""
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = (
         new_uid() for _ in range(3)
     )
@@ -161,6 +166,22 @@ def test_another_gateway_believes_the_first_and_nobody_else(
     assert found is not None
     assert found["state"] == "undetermined"
     assert "stamp.claimed" in [evidence["marker"] for evidence in found["evidence"]]
+
+
+def test_what_a_gateway_gives_out_is_valid_against_its_own_keys_whoever_stamped_it_before(
+    shared_server: Server, second: Server, tmp_path: Path
+) -> None:
+    own, other = (keys_address(server, server.admin) for server in (shared_server, second))
+    # Both say the same of it, and the shared gateway trusts nobody else.
+    image = renamed(dcmread(io.BytesIO(stored(second, ct_image()))))
+    assert verified(image.data, tmp_path, own)["standing"] == "untrusted"
+
+    data = stored(shared_server, image)
+
+    found = verified(data, tmp_path, own)
+    assert (found["standing"], found["state"], found["stamps"]) == ("valid", "original", 2)
+    assert verified(data, tmp_path, other)["standing"] == "untrusted"
+    until(lambda: sees(shared_server, [image]), "the image is released")
 
 
 def test_a_stamp_that_was_moved_to_other_pixels_is_a_conflict_and_not_released(second: Server) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from element_bytes import CREATOR, PIXEL_DATA, PRIVATE_GROUP, SYNTHETIC_DATA, Cut, cut, differences
 from pair import encoded, image
 from pydicom import Dataset, dcmread
 from support import report, status, until
 from transports import TRANSPORTS, Answers, Files, post_files, session, store_as_is
 
+from element_bytes import CREATOR, PIXEL_DATA, PRIVATE_GROUP, SYNTHETIC_DATA, Cut, cut, differences
 from launch import Server, ServerFactory
 
 pytestmark = pytest.mark.orthanc
@@ -58,7 +58,7 @@ MADE: dict[str, Callable[[], bytes]] = {
 
 @dataclass(frozen=True)
 class Servers:
-    """Two with the plugin, and one without."""
+    """Two with the plugin, of which `other` trusts the keys of the first, and one without."""
 
     plugin: Server
     bare: Server
@@ -95,16 +95,22 @@ def files(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="module")
-def servers(orthanc_version: str, server_factory: ServerFactory) -> Iterator[Servers]:
+def servers(
+    orthanc_version: str, server_factory: ServerFactory, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
     config = {"UnknownSopClassAccepted": True}
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
     # From 1.13 on Orthanc can compare what comes with what it holds: a stamp must not make these unlike.
     again = {"OverwriteInstances": "IfChanged"} if orthanc_version == "1.13" else {}
+    trusts = {"Provenance": {"TrustedKeys": [str(keys)]}}
     with (
         server_factory(config=config) as plugin,
         server_factory(config=config, plugin=False) as bare,
-        server_factory(config=again) as other,
     ):
-        yield Servers(plugin, bare, other)
+        with session(plugin) as http:
+            keys.write_bytes(http.get(f"{plugin.url}/provenance/api/keys", timeout=60).content)
+        with server_factory(config=again | trusts) as other:
+            yield Servers(plugin, bare, other)
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
@@ -281,7 +287,7 @@ def test_sending_again_changes_nothing(posted: Kept, servers: Servers, files: Fi
     empty(servers.bare)
 
 
-def test_a_stamped_file_is_stored_unchanged_by_another_server_which_thinks_the_same_of_it(
+def test_a_stamped_file_is_stored_unchanged_by_another_server_which_trusts_the_first(
     posted: Kept, servers: Servers, files: Files, tmp_path: Path
 ) -> None:
     stamped = {}
@@ -309,7 +315,7 @@ def instances(server: Server, data: bytes) -> list[dict[str, Any]]:
 
 
 def own_view(server: Server, data: bytes) -> list[dict[str, Any]]:
-    """`instances`, without what the server says of the stamp: it shows those of strangers as claims."""
+    """`instances`, without what the server says of the stamp: to another than its own it adds evidence."""
     found = instances(server, data)
     for one in found:
         one["evidence"] = [says for says in one["evidence"] if not says["marker"].startswith("stamp.")]

@@ -20,6 +20,7 @@ SC_IMAGE = "1.2.840.10008.5.1.4.1.1.7"
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _LARGEST_BUNDLED = 3_000_000
+_NO_OBJECTS = frozenset((".py", ".pyc", ".json", ".txt", ".md", ".gz", ".icc", ".dump", ".typed"))
 
 
 def encode(dataset: Dataset, syntax: str = EXPLICIT) -> bytes:
@@ -62,5 +63,14 @@ def real_files() -> list[Path]:
 
 def bundled_files() -> list[Path]:
     """The files that come with pydicom, without the few large ones."""
+    return [
+        path
+        for path in all_bundled_files()
+        if path.suffix == ".dcm" and path.stat().st_size < _LARGEST_BUNDLED
+    ]
+
+
+def all_bundled_files() -> list[Path]:
+    """All files that come with pydicom and may hold an object: large ones and broken ones too."""
     folder = Path(pydicom.data.__file__).parent
-    return sorted(path for path in folder.rglob("*.dcm") if path.stat().st_size < _LARGEST_BUNDLED)
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in _NO_OBJECTS)

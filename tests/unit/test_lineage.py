@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -52,6 +53,29 @@ def test_evidence_against_the_copy_is_not_overruled_by_a_real_source() -> None:
     copy = Assessment(Origin.UNDETERMINED, modifiers=(Modifier.CONFLICT,), evidence=(text,))
 
     assert inherit(copy, ACQUIRED, "ModifiedFrom") == copy
+
+
+CONTRADICTION = Evidence(
+    "conflict.own-source", "(0008,0018)", "its own source", Axis.MODIFIER, "conflict", Strength.DECLARED
+)
+
+
+@pytest.mark.parametrize("copy", [ACQUIRED, STRIPPED])
+def test_stripping_a_header_does_not_settle_what_contradicted_itself(copy: Assessment) -> None:
+    source = replace(ACQUIRED, modifiers=(Modifier.CONFLICT,), evidence=(*ACQUIRED.evidence, CONTRADICTION))
+
+    inherited = inherit(copy, source, "AnonymizedFrom")
+
+    assert inherited.origin is Origin.ACQUIRED
+    assert Modifier.CONFLICT in inherited.modifiers
+    assert "lineage.anonymizedfrom-conflict" in {found.marker for found in inherited.evidence}
+
+
+def test_anonymising_settles_whether_identity_was_removed() -> None:
+    contradiction = replace(CONTRADICTION, marker="conflict.identity-removed")
+    source = replace(ACQUIRED, modifiers=(Modifier.CONFLICT,), evidence=(*ACQUIRED.evidence, contradiction))
+
+    assert Modifier.CONFLICT not in inherit(STRIPPED, source, "AnonymizedFrom").modifiers
 
 
 def test_an_object_that_could_not_be_assessed_stays_so() -> None:

@@ -7,20 +7,23 @@ from collections.abc import Callable
 import pytest
 from dicom_samples import decode, encode, image
 from pydicom.dataset import Dataset
-from signed_samples import OURS, STRANGER, THEIRS, assessed, trusted, with_stamp
+from signed_samples import OURS, STRANGER, THEIRS, URI, assessed, standings, trusted, with_stamp
 
 from orthanc_provenance.config import Route
 from orthanc_provenance.dicom.digest import pixel_digest
 from orthanc_provenance.dicom.header import read_header
+from orthanc_provenance.errors import StampError
 from orthanc_provenance.evidence.catalogue import load_catalogue
 from orthanc_provenance.index.rows import is_structured
 from orthanc_provenance.intake import Intake, assess_received
 from orthanc_provenance.model import Assessment, Modifier, Origin, Privacy, Verdict
 from orthanc_provenance.policy import Content, decide
+from orthanc_provenance.stamp.apply import apply
 from orthanc_provenance.stamp.block import CREATOR, PIXEL_DIGEST, STATE, read_stamps
 from orthanc_provenance.stamp.elements import MANUFACTURER, MODEL_NAME
 from orthanc_provenance.stamp.received import CLAIMED, CONFLICT, MAX_STAMPS, TRUSTED
 from orthanc_provenance.stamp.statement import Signer
+from orthanc_provenance.stamp.trust import TrustedKeys, Word
 
 CATALOGUE = load_catalogue()
 CT = {
@@ -312,3 +315,80 @@ def test_pixels_that_nobody_signed_do_not_pass_beside_those_that_were() -> None:
     dataset.add_new(0x7FE00008, "OF", bytes(range(16)))
 
     assert received(encode(dataset)).origin is Origin.UNDETERMINED
+
+
+# --- the stamp of this gateway above those that are not to be believed -----------------------------------
+
+
+def passed(data: bytes) -> bytes:
+    """What the gateway stores of an object that arrives."""
+    stamped = Intake(CATALOGUE, "All", OURS, trusted()).receive(data).stamped
+    return data if stamped is None else stamped
+
+
+@pytest.mark.parametrize("signer", [STRANGER, None])
+def test_what_a_gateway_gives_out_is_valid_against_its_own_keys_whoever_stamped_before(
+    signer: Signer | None,
+) -> None:
+    came = with_stamp(encode(image(**CT)), ACQUIRED, signer)
+
+    left = passed(came)
+
+    found = standings(left, TrustedKeys([OURS.public_key]))
+    assert [one.word for one in found] == [Word.UNTRUSTED, Word.VALID]
+    assert found[-1].key_id == OURS.key_id
+    assert passed(left) == left
+
+
+@pytest.mark.parametrize("signer", [OURS, THEIRS])
+def test_a_stamp_that_is_believed_and_agrees_gets_no_other_beside_it(signer: Signer) -> None:
+    came = with_stamp(encode(image(**CT)), ACQUIRED, signer)
+
+    assert passed(came) == came
+
+
+def test_a_claim_that_closes_opens_nothing_when_it_comes_back_under_the_signature_of_the_gateway() -> None:
+    claimed = with_stamp(encode(image()), assessed(Origin.AI_DERIVED), None)
+    assert not released(received(claimed))
+
+    back = received(passed(claimed))
+
+    assert back.origin is Origin.AI_DERIVED
+    assert not is_structured(back)
+    assert not released(back)
+
+
+def test_a_conflict_stays_one_when_the_object_comes_back_with_the_stamp_of_the_gateway() -> None:
+    data = with_stamp(encode(image(**CT)), ACQUIRED)
+    moved = data[:-1] + bytes([data[-1] ^ 1])
+    assert Modifier.CONFLICT in received(moved).modifiers
+
+    again = passed(moved)
+
+    assert standings(again)[-1].word is Word.VALID
+    assert CONFLICT in markers(received(again))
+    assert Modifier.CONFLICT in received(again).modifiers
+    assert passed(again) == again
+
+
+def test_a_declaration_is_named_in_the_block_and_in_what_is_signed() -> None:
+    header = read_header(encode(image(**CT)))
+
+    stamped = apply(header, ACQUIRED, "test-1", signer=OURS, declaration_uri=URI)
+
+    assert stamped is not None
+    assert read_stamps(read_header(stamped))[0].declaration_uri == URI
+    (found,) = standings(stamped)
+    assert found.word is Word.VALID
+    assert found.statement is not None
+    assert found.statement.declaration_uri == URI
+    again = read_header(stamped)
+    assert apply(again, ACQUIRED, "test-1", signer=OURS, declaration_uri=URI) is None
+    assert apply(again, ACQUIRED, "test-1", signer=OURS) is None
+    assert apply(again, ACQUIRED, "test-1", signer=OURS, declaration_uri=f"{URI}/2") is not None
+
+
+@pytest.mark.parametrize("uri", ["https://example.org/a b", "a\\b", "zw\u00f6lf", "a\nb"])
+def test_what_is_no_uri_names_no_declaration(uri: str) -> None:
+    with pytest.raises(StampError, match="declaration"):
+        apply(read_header(encode(image())), ACQUIRED, "test-1", declaration_uri=uri)

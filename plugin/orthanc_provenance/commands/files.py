@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..dicom.header import DEFLATED, Header, read_header
+from ..dicom.header import DEFLATED_SYNTAXES, Header, read_header
 from ..errors import HeaderError
 
 FIRST_READ = 1 << 16
@@ -156,7 +156,7 @@ def _open_at_once(path: str, flags: int) -> int:
 def _ends_within(header: Header, length: int) -> bool:
     """Whether all of `header` was in the first `length` bytes of the file that it was read from."""
     # A cut between two elements looks like the end of the Data Set; in a deflated one any cut may.
-    return header.transfer_syntax != DEFLATED and header.pixel_start <= length - _LARGEST_HEAD
+    return header.transfer_syntax not in DEFLATED_SYNTAXES and header.pixel_start <= length - _LARGEST_HEAD
 
 
 def _begins_as_dicom(data: bytes) -> bool:

@@ -16,6 +16,8 @@ IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+DEFLATED_SYNTAXES = frozenset((DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
+"""Those in which the Data Set is deflated as a whole: PS3.5 A.5, and where pixels lie elsewhere, A.7."""
 MAX_INFLATED = 1 << 29
 _PREAMBLE = 132
 _TRANSFER_SYNTAX = 0x00020010
@@ -25,7 +27,7 @@ _DATASET = 0x00030000
 class Header(Dataset):
     """The top-level elements of one object, up to its pixel data.
 
-    `buffer` is the whole file, or for the Deflated transfer syntax the file meta information followed by the
+    `buffer` is the whole file, or for a deflated transfer syntax the file meta information followed by the
     inflated Data Set. `meta` is the file meta information (PS3.10 section 7.1), None where there is none.
     `dataset_start` is the offset of the Data Set in `buffer`, and `pixel_start` the offset of the first
     element of group 7FE0 or above (the end of the buffer where there is none). `ordered` is false where tags
@@ -69,7 +71,7 @@ def read_header(data: bytes, max_in_items: int = MAX_IN_ITEMS) -> Header:
         found = scan_elements(data, body, len(data), Encoding(), stop_at=_DATASET)
         meta, body = Dataset(data, found.elements, Encoding()), found.stop
         transfer_syntax = meta.text(_TRANSFER_SYNTAX)
-    if transfer_syntax == DEFLATED:
+    if transfer_syntax in DEFLATED_SYNTAXES:
         data = data[:body] + _inflate(data[body:])
     header = Header(data, body, transfer_syntax, meta, max_in_items)
     if not header.elements:
@@ -78,7 +80,7 @@ def read_header(data: bytes, max_in_items: int = MAX_IN_ITEMS) -> Header:
 
 
 def _inflate(data: bytes) -> bytes:
-    """The Data Set of the Deflated Explicit VR Little Endian transfer syntax (PS3.5 A.5)."""
+    """The Data Set of a deflated transfer syntax, Explicit VR Little Endian (PS3.5 A.5)."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         inflated = inflater.decompress(data, MAX_INFLATED)

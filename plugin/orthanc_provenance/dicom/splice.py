@@ -15,10 +15,11 @@ from typing import NamedTuple
 from ..errors import HeaderError, StampError
 from .dataset import tag_name
 from .encode import IMPLICIT_LITTLE_ENDIAN, NewElement, encode, encode_items
-from .header import DEFLATED, Header
+from .header import DEFLATED_SYNTAXES, Header
 from .scan import PIXEL_GROUP, UNDEFINED, Element, Encoding, Tag, item_bounds, scan_elements
 
 LENGTH_TO_END = 0x00080001
+DIRECTORY_RECORDS = 0x00041220
 MAX_ITEMS = 10_000
 _DELIMITER_SIZE = 8
 _DELIMITERS = 0xFFFE0000
@@ -41,9 +42,10 @@ def splice(header: Header, additions: Mapping[Tag, NewElement]) -> bytes:
     deflated again, always with the same parameters. The file meta information is never touched.
 
     Raises StampError where the object has no complete file meta information or is not encoded as that says,
-    where its tags do not ascend, where something that is no Data Element stands before the pixels, where an
-    addition is there already or lies in no place of its own (file meta information, pixels, a Group Length),
-    where a Sequence to be appended to is malformed, and where a Group Length is wrong as received.
+    where it is a DICOMDIR, where its tags do not ascend, and where something that is no Data Element stands
+    before the pixels; where an addition is there already or lies in no place of its own (file meta
+    information, pixels, a Group Length); where a Sequence to be appended to is malformed; and where a Group
+    Length is wrong as received.
     """
     _refuse_unfit(header)
     tags = list(header.elements)
@@ -69,7 +71,7 @@ def splice(header: Header, additions: Mapping[Tag, NewElement]) -> bytes:
         edits.append(_counting(header, LENGTH_TO_END, len(header.buffer), sum(grown.values())))
     # Stable: what goes to the same place stays in tag order.
     edits.sort(key=lambda edit: edit.start)
-    if header.transfer_syntax == DEFLATED:
+    if header.transfer_syntax in DEFLATED_SYNTAXES:
         return _deflated(header, edits)
     return b"".join(_pieces(header.buffer, 0, edits))
 
@@ -77,6 +79,9 @@ def splice(header: Header, additions: Mapping[Tag, NewElement]) -> bytes:
 def _refuse_unfit(header: Header) -> None:
     if not header.has_meta:
         raise StampError("the object has no complete file meta information; it is left as it came")
+    if DIRECTORY_RECORDS in header:
+        # Its records name each other by their offsets in the file (PS3.3 section F.2.2).
+        raise StampError("the object is a directory of a medium (DICOMDIR); it is left as it came")
     if not header.ordered:
         raise StampError("the tags of the data set repeat or descend; it is left as it came")
     if header.encoding.explicit and next(iter(header.elements.values())).vr == b"":

@@ -45,7 +45,6 @@ EVIDENCE = BlockElement(0x06, b"LO", "1-n", "EvidenceMarkers", "Evidence Markers
 CATALOGUE_REVISION = BlockElement(0x07, b"LO", "1", "CatalogueRevision", "Catalogue Revision")
 # UC: `sha256:` and 64 digits are longer than the 64 characters of LO.
 PIXEL_DIGEST = BlockElement(0x08, b"UC", "1", "PixelDigest", "Pixel Digest")
-# Numbers that are kept for what a stamp of this creator may hold besides.
 DECLARATION_URI = BlockElement(0x09, b"UR", "1", "DeclarationURI", "Declaration URI")
 SIGNED_STATEMENT = BlockElement(0x0A, b"OB", "1", "SignedStatement", "Signed Statement")
 # Stands in answers to queries only: in an object its name is where the generator wrote it.
@@ -86,11 +85,12 @@ class Stamp:
     statement: bytes = b""
     block: int = field(default=0, compare=False)
 
-    def agrees_with(self, assessment: Assessment, digest: str) -> bool:
+    def agrees_with(self, assessment: Assessment, digest: str, declaration_uri: str = "") -> bool:
         """Whether a stamp for `assessment` and the pixel digest `digest` would say the same.
 
         `labelled` means as received before the first stamp, and a stamp itself labels what is synthetic: so
-        a stamp that says "not labelled" agrees with an assessment that finds the label.
+        a stamp that says "not labelled" agrees with an assessment that finds the label. Where there is no
+        `declaration_uri` to name, one that another has named stays.
         """
         return (
             self.state is assessment.state
@@ -99,6 +99,7 @@ class Stamp:
             and self.defaced == assessment.privacy.defaced
             and (assessment.labelled or not self.labelled)
             and self.pixel_digest == digest
+            and declaration_uri in ("", self.declaration_uri)
         )
 
 
@@ -116,13 +117,17 @@ def long_strings(values: Iterable[str]) -> bytes:
 
 
 def block_values(
-    assessment: Assessment, catalogue_revision: str, digest: str
+    assessment: Assessment, catalogue_revision: str, digest: str, declaration_uri: str = ""
 ) -> Mapping[BlockElement, bytes]:
     """The encoded values of the block, without those that have nothing to say.
 
     At most 256 marker ids are written, in the order of the evidence and each once. Raises StampError as
-    `long_strings` does.
+    `long_strings` does, and where `declaration_uri` is none that UR can hold (PS3.5 section 6.2).
     """
+    if not (declaration_uri.isascii() and declaration_uri.isprintable()) or set(declaration_uri) & set(
+        ' "\\'
+    ):
+        raise StampError(f"{declaration_uri!r} cannot be stamped: a declaration is named by a URI (RFC 3986)")
     privacy = assessment.privacy
     flags = [
         word
@@ -139,6 +144,7 @@ def block_values(
         EVIDENCE: long_strings(markers[:MAX_MARKERS]),
         CATALOGUE_REVISION: long_strings([catalogue_revision]),
         PIXEL_DIGEST: digest.encode("ascii"),
+        DECLARATION_URI: declaration_uri.encode("ascii"),
     }
     return {element: value for element, value in values.items() if value}
 

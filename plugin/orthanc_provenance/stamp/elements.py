@@ -49,13 +49,19 @@ _CODE_MEANING = 0x00080104
 
 
 def stamp_elements(
-    header: Header, assessment: Assessment, catalogue_revision: str, digest: str, statement: bytes = b""
+    header: Header,
+    assessment: Assessment,
+    catalogue_revision: str,
+    digest: str,
+    statement: bytes = b"",
+    declaration_uri: str = "",
 ) -> dict[Tag, NewElement]:
     """The additions that make up the stamp of one object, for `dicom.splice.splice`.
 
-    `digest` is the pixel digest, `""` where the object has no pixels, and `statement` the signed one, b""
-    for none. An element that a digital signature covers is left out. Raises StampError where a text cannot be
-    written, where group 0099 is full, and where it cannot be told what a signature covers.
+    `digest` is the pixel digest, `""` where the object has no pixels, `statement` the signed one, b"" for
+    none, and `declaration_uri` names the declaration of what made the content, `""` where there is none. An
+    element that a digital signature covers is left out. Raises StampError where a text cannot be written,
+    where group 0099 is full, and where it cannot be told what a signature covers.
     """
     signed = signed_tags(header)
     added: dict[Tag, NewElement] = {}
@@ -69,7 +75,7 @@ def stamp_elements(
     for tag in signed & added.keys():
         del added[tag]
     taken = header.elements.keys() | signed if signed else header.elements
-    values = {**block_values(assessment, catalogue_revision, digest)}
+    values = {**block_values(assessment, catalogue_revision, digest, declaration_uri)}
     if statement:
         values[SIGNED_STATEMENT] = statement + b" " * (len(statement) % 2)
     earlier = read_stamp(header)

@@ -1,9 +1,10 @@
 """What the stamps in a received object are worth, and what they make of its assessment.
 
 - Valid and signed by a trusted key: evidence. It decides where it is more suspicious than what else is in the
-  object, and where that says nothing, because headers were stripped. Otherwise the object's own evidence
-  wins, and what contradicts it is a conflict. Signed was what the *pixels* are; what the header says is never
-  taken from a statement: no identity becomes removed by it, and nothing labelled.
+  object, and where that says nothing, or only that content is artificial and not how, because headers were
+  stripped. Otherwise the object's own evidence wins, and what contradicts it is a conflict. Signed was what
+  the *pixels* are; what the header says is never taken from a statement: no identity becomes removed by it,
+  and nothing labelled. What was a claim or a conflict when it was signed is no better for the signature.
 - Unsigned, or signed by a key that nobody trusts: a claim. It is shown, believed only where it closes, and
   then as no more than words, with which nothing is released.
 - Altered since it was signed, or about other pixels: a claim, and a conflict.
@@ -17,7 +18,7 @@ from dataclasses import replace
 
 from ..dicom.dataset import tag_name
 from ..dicom.header import Header
-from ..lineage import says_more
+from ..lineage import says_how, says_more
 from ..model import Assessment, Axis, Evidence, Modifier, Origin, State, Strength
 from .block import DEFACED, GROUP, SIGNED_STATEMENT, STATE, BlockElement, Stamp, read_stamps
 from .elements import claimed_states
@@ -34,6 +35,7 @@ MAX_STAMPS = 16
 _CLAIM = "claim"
 _ITEMS = "(0018,A001)"
 _CONTRADICTION = "contradiction"
+_SIGNED_CONFLICT = "signed-conflict"
 _SILENT = frozenset((Origin.UNDETERMINED, Origin.NON_IMAGE))
 
 
@@ -101,10 +103,14 @@ def _states(stamp: Stamp) -> frozenset[State]:
 def _believe(assessment: Assessment, stamp: Stamp, statement: Statement, own: bool) -> Assessment:
     """What a valid statement of a trusted key adds; one of our own keys adds only what is gone since."""
     origin, attribute = statement.origin, _path(stamp, SIGNED_STATEMENT)
-    says = Evidence(TRUSTED, attribute, origin.value, Axis.ORIGIN, origin.value, Strength.DECLARED)
+    # What was no more than a claim when it was signed does not become more by that.
+    strength = Strength.TEXT if CLAIMED in statement.evidence else Strength.DECLARED
+    says = Evidence(TRUSTED, attribute, origin.value, Axis.ORIGIN, origin.value, strength)
     if origin.may_be_labelled and not statement.labelled:
         assessment = replace(assessment, labelled=False)
-    if Origin.NON_IMAGE not in (origin, assessment.origin) and says_more(Assessment(origin), assessment):
+    settles = strength is Strength.DECLARED and _tells_how(origin, assessment)
+    decides = settles or says_more(Assessment(origin), assessment)
+    if Origin.NON_IMAGE not in (origin, assessment.origin) and decides:
         assessment = _take_over(assessment, says)
     elif _contradicts(origin, assessment):
         assessment = _conflict(assessment, attribute, _CONTRADICTION)
@@ -115,6 +121,9 @@ def _believe(assessment: Assessment, stamp: Stamp, statement: Statement, own: bo
         seen = Evidence(TRUSTED, attribute, DEFACED, Axis.PRIVACY, DEFACED, Strength.DECLARED)
         privacy = replace(assessment.privacy, defaced=True)
         assessment = replace(assessment, privacy=privacy, evidence=(*assessment.evidence, seen))
+    if Modifier.CONFLICT in statement.modifiers and Modifier.CONFLICT not in assessment.modifiers:
+        # The stamp above an altered one hides it from the next gateway; what was wrong stays wrong.
+        assessment = _conflict(assessment, attribute, _SIGNED_CONFLICT)
     return assessment
 
 
@@ -146,9 +155,19 @@ def _close(assessment: Assessment, origin: Origin, attribute: str) -> Assessment
     return _take_over(assessment, says)
 
 
+def _tells_how(origin: Origin, assessment: Assessment) -> bool:
+    """Whether `origin` is how came about what the object, and no trusted statement, declares artificial."""
+    heard = any(found.marker == TRUSTED and found.axis is Axis.ORIGIN for found in assessment.evidence)
+    return not heard and says_how(Assessment(origin), assessment)
+
+
 def _contradicts(origin: Origin, assessment: Assessment) -> bool:
-    """Whether two origins exclude each other. That nothing can be told contradicts nothing."""
-    return origin is not assessment.origin and _SILENT.isdisjoint((origin, assessment.origin))
+    """Whether two origins exclude each other. That nothing can be told contradicts nothing, and how
+    artificial content came about does not contradict that it is artificial.
+    """
+    if origin is assessment.origin or _tells_how(origin, assessment):
+        return False
+    return _SILENT.isdisjoint((origin, assessment.origin))
 
 
 def _take_over(assessment: Assessment, says: Evidence) -> Assessment:
