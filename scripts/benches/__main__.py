@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import classify, dicomweb, fill, ingest, qido
+from . import classify, dicomweb, fill, ingest, qido, stamp
 
-_MODULES = (ingest, classify, dicomweb, fill, qido)
+_MODULES = (ingest, stamp, classify, dicomweb, fill, qido)
 
 
 def main() -> int:

@@ -30,6 +30,27 @@ def ct_template() -> bytes:
     return buffer.getvalue()
 
 
+def with_elements(template: bytes, count: int) -> bytes:
+    """The image of `template` with private elements added until its data set has `count`."""
+    image = dcmread(io.BytesIO(template))
+    block = image.private_block(0x0B01, "BENCH", create=True)
+    for number in range(count - len(image)):
+        block.add_new(number, "LO", "FILLING")
+    buffer = io.BytesIO()
+    image.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def multi_frame(size: int) -> bytes:
+    """One CT file of about `size` bytes, with as many frames of 512x512 and 16 bit as that takes."""
+    image = dcmread(io.BytesIO(ct_template()))
+    image.NumberOfFrames = size // len(image.PixelData)
+    image.PixelData = image.PixelData * int(image.NumberOfFrames)
+    buffer = io.BytesIO()
+    image.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
 def numbered(template: bytes, per_study: int = 200) -> Iterator[bytes]:
     """Endlessly many images in studies of `per_study`, never the same UID in two runs."""
     run = f"1.2.826.0.1.3680043.10.{uuid.uuid4().int % 10**9:09d}"

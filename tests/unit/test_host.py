@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +15,16 @@ import pytest
 from dicom_samples import encode, image
 
 import orthanc_provenance
+from orthanc_provenance.dicom.digest import pixel_digest
+from orthanc_provenance.dicom.header import read_header
 from orthanc_provenance.errors import ConfigurationError
 from orthanc_provenance.host import callbacks
 from orthanc_provenance.host.fake import FakeOrthanc, InstanceOrigin
 from orthanc_provenance.index import mirror
+from orthanc_provenance.index.pending import Pending
+from orthanc_provenance.index.record import Record
+from orthanc_provenance.intake import LARGE
+from orthanc_provenance.stamp.keys import FILE_NAME
 
 CT = {
     "Modality": "CT",
@@ -114,6 +121,36 @@ def test_what_a_script_of_the_host_makes_is_kept(host: FakeOrthanc) -> None:
     assert host.files[host.store(data, InstanceOrigin.LUA)] == data
 
 
+def test_a_large_object_is_kept_and_its_pixels_are_digested_once_it_is_stored(
+    host: FakeOrthanc, tmp_path: Path
+) -> None:
+    data = object_(1, **CT, PixelData=bytes(LARGE))
+
+    instance = host.store(data)
+
+    assert host.files[instance] is data
+    assert eventually(lambda: states(tmp_path) == {"1.2.1.1.1": ("original", "", False)})
+    with closing(sqlite3.connect(tmp_path / "provenance.db")) as database:
+        (digest,) = database.execute("SELECT pixel_digest FROM instances").fetchone()
+    assert digest == pixel_digest(read_header(data))
+
+
+def test_a_large_object_closes_its_study_until_it_is_in_the_index(
+    host: FakeOrthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_study: list[bool] = []
+    announce = Pending.announce
+
+    def noted(self: Pending, record: Record, *, thread: int | None, closes_study: bool) -> None:
+        closing_study.append(closes_study)
+        announce(self, record, thread=thread, closes_study=closes_study)
+
+    monkeypatch.setattr(Pending, "announce", noted)
+    host.store(object_(1, **CT, PixelData=bytes(LARGE)))
+
+    assert closing_study == [True]
+
+
 def test_what_http_clients_send_is_stamped(host: FakeOrthanc) -> None:
     assert host.allows("/instances")
 
@@ -138,7 +175,8 @@ def test_the_state_is_mirrored_once_the_study_is_quiet(
 
     assert eventually(lambda: host.labels("studies", study) == {"provenance-original"})
     assert eventually(lambda: host._metadata.get(instance, {}).get("9901") == "original")
-    assert '"research": ["release"]' in host._metadata[study]["9901"]
+    # The last thing that is written of a study, after its labels.
+    assert eventually(lambda: '"research": ["release"]' in host._metadata.get(study, {}).get("9901", ""))
 
 
 def test_a_filter_that_fails_refuses(host: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +195,8 @@ def test_research_users_pass_the_filter_to_their_root_only(host: FakeOrthanc) ->
     assert not host.allows("/instances", authorization=login)
 
 
-def test_an_index_that_was_lost_is_rebuilt_from_the_archive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keeps_key", [True, False])
+def test_an_index_that_was_lost_is_rebuilt_from_the_archive(tmp_path: Path, keeps_key: bool) -> None:
     first = FakeOrthanc(settings(tmp_path / "first"))
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
@@ -165,6 +204,8 @@ def test_an_index_that_was_lost_is_rebuilt_from_the_archive(tmp_path: Path) -> N
     first.start()
     first.store(object_(1, **CT))
     first.stop()
+    if keeps_key:
+        shutil.copy2(tmp_path / "first" / FILE_NAME, tmp_path / "second" / FILE_NAME)
     second = FakeOrthanc(settings(tmp_path / "second"))
     second.files.update(first.files)
     second._metadata.update(first._metadata)
@@ -172,7 +213,8 @@ def test_an_index_that_was_lost_is_rebuilt_from_the_archive(tmp_path: Path) -> N
     second.start()
 
     try:
-        rebuilt = {"1.2.1.1.1": ("original", "", True)}
+        # Without its key it is another gateway, whose own stamp comes on the way out.
+        rebuilt = {"1.2.1.1.1": ("original", "", keeps_key)}
         assert eventually(lambda: states(tmp_path / "second") == rebuilt)
     finally:
         second.stop()

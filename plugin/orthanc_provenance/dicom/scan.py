@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal, NamedTuple
 
 from ..errors import HeaderError
@@ -27,6 +28,7 @@ MAX_NESTED = 1_000_000
 
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_HAS_LONG_LENGTH = {**dict.fromkeys(LONG_VRS, True), **dict.fromkeys(SHORT_VRS, False)}
 _HEAD_LE = struct.Struct("<HH2sH").unpack_from
 _HEAD_BE = struct.Struct(">HH2sH").unpack_from
 _PLAIN_LE = struct.Struct("<HHI").unpack_from
@@ -91,24 +93,30 @@ def scan_elements(
     head = _HEAD_LE if encoding.little else _HEAD_BE
     plain = _PLAIN_LE if encoding.little else _PLAIN_BE
     long_length = _LENGTH_LE if encoding.little else _LENGTH_BE
-    explicit, limit, budget = encoding.explicit, end - 8, Budget(MAX_NESTED)
-    while position <= limit:
+    explicit, limit, budget, kind = encoding.explicit, end - 8, Budget(MAX_NESTED), _HAS_LONG_LENGTH.get
+    # Nothing at or above an Item Delimitation Item is an element: one comparison for the usual tag.
+    special = min(stop_at, ITEM_END)
+    # As one loop that counts: a check in each round would cost a tenth of the whole.
+    for _ in repeat(None, MAX_ELEMENTS + 1):
+        if position > limit:
+            break
         vr = b""
         value = position + 8
         if explicit:
             group, number, vr, length = head(buffer, position)
-            if vr in LONG_VRS:
+            is_long = kind(vr)
+            if is_long:
                 value = position + 12
                 if value > end:
                     raise HeaderError(f"the element at offset {position} is cut off")
                 (length,) = long_length(buffer, position + 8)
-            elif vr not in SHORT_VRS:
+            elif is_long is None:
                 group, number, length = plain(buffer, position)
                 vr = b""
         else:
             group, number, length = plain(buffer, position)
         tag = (group << 16) | number
-        if tag >= stop_at or tag == ITEM_END:
+        if tag >= special and (tag >= stop_at or tag == ITEM_END):
             break
         undefined = length == UNDEFINED
         if undefined:
@@ -128,8 +136,8 @@ def scan_elements(
             elements.setdefault(tag, Element(vr, position, value, after, undefined))
         last = tag
         position = after
-        if len(elements) + repeated > MAX_ELEMENTS:
-            raise HeaderError(f"more than {MAX_ELEMENTS} elements")
+    else:
+        raise HeaderError(f"more than {MAX_ELEMENTS} elements")
     return Scan(elements, position, ordered, len(elements) + repeated)
 
 

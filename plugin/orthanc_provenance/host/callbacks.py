@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from ..config import Route
@@ -21,7 +22,7 @@ from ..index.reconcile import Reconciler
 from ..index.record import Record
 from ..index.rows import is_structured
 from ..index.writer import Put, Writer
-from ..intake import Intake
+from ..intake import LARGE, Intake, Received
 from ..model import Modifier, Verdict
 from ..policy import Content, decide
 from .bridge import Bridge, BridgeError
@@ -71,18 +72,12 @@ class Callbacks:
         thread = threading.get_native_id()
         try:
             self._pending.begin(thread)
-            may_modify = self._may_modify(origin)
-            # A stamp binds the pixels as they are stored: where the host encodes them anew after this, what
-            # lies in the archive is assessed, and stamped on the way out.
-            is_final = may_modify and not self._transcodes
-            received = self._intake.receive(data, write_stamp=is_final)
-            closes = not may_modify or self._closes_study(received.record)
+            received, closes = self._assess(data, origin)
             if not self._writer.failure:
                 # While the index fails all of research is closed, and what was stored is found again by the
                 # archive's change log: nothing has to be remembered here, for days perhaps.
-                self._pending.announce(
-                    received.record, thread=thread if is_final else None, closes_study=closes
-                )
+                announced_by = thread if received.is_final else None
+                self._pending.announce(received.record, thread=announced_by, closes_study=closes)
         except HeaderError as problem:
             log.warning("an instance arrives whose header cannot be read: %s", problem)
             return keep, None
@@ -93,6 +88,15 @@ class Callbacks:
         if received.stamped is None:
             return keep, None
         return self._orthanc.ReceivedInstanceAction.MODIFY, received.stamped
+
+    def _assess(self, data: bytes, origin: int) -> tuple[Received, bool]:
+        """What becomes of an arriving instance, and whether its study is closed until it is in the index."""
+        if not self._may_modify(origin) or len(data) >= LARGE:
+            return Received(self._intake.glance(data), None, is_final=False), True
+        # A stamp binds the pixels as they are stored: where the host encodes them anew after this, what lies
+        # in the archive is assessed, and stamped on the way out.
+        received = self._intake.receive(data, write_stamp=not self._transcodes)
+        return replace(received, is_final=not self._transcodes), self._closes_study(received.record)
 
     def stored(self, _dicom: Any, instance: str) -> None:
         """An instance was stored: what was announced on this thread is written, anything else looked up."""

@@ -114,11 +114,16 @@ class FakeOrthanc:
         """Pass an HTTP request through the filter."""
         return bool(self._callbacks["IncomingHttpRequestFilter"](uri, ip="127.0.0.1", headers=headers))
 
+    def receive(self, data: bytes, origin: int = InstanceOrigin.DICOM_PROTOCOL) -> tuple[int, bytes]:
+        """Ask the plugin what to store for `data`: the action, and the bytes where that is MODIFY."""
+        action, replaced = self._callbacks["ReceivedInstanceCallback"](data, origin)
+        return int(action), replaced
+
     def store(self, data: bytes, origin: int = InstanceOrigin.DICOM_PROTOCOL, **metadata: str) -> str:
         """Store an instance as a sender would; gives Orthanc's identifier. `metadata` is that of a job."""
         stored = data
         try:
-            action, replaced = self._callbacks["ReceivedInstanceCallback"](data, origin)
+            action, replaced = self.receive(data, origin)
             if action == ReceivedInstanceAction.MODIFY:
                 stored, metadata = replaced, {}
         # Orthanc fails open: whatever a callback raises, it stores what it received.

@@ -121,8 +121,10 @@ def attributes(header: Header, keys: dict[str, int]) -> dict[str, str]:
 
 
 def _value(header: Header, tag: int) -> str:
+    if tag not in header.elements:
+        return ""
     if tag == REQUEST_SEQUENCE:
-        items = header.items(tag, _MAX_REQUESTS) if tag in header else ()
+        items = header.items(tag, _MAX_REQUESTS)
         return write_requests(
             [_clean(item.text(key)) for key in REQUEST_ATTRIBUTES.values()] for item in items
         )
@@ -154,6 +156,8 @@ def read_header_text(text: str) -> dict[str, str]:
 
 def _clean(text: str) -> str:
     """Text that every database takes: no lone surrogates, no NUL."""
+    if text.isascii() and "\0" not in text:
+        return text[:_MAX_LENGTH]
     return text[:_MAX_LENGTH].encode("utf-8", "replace").decode().replace("\0", "")
 
 
