@@ -98,6 +98,7 @@ class Intake:
         assessment = assess_received(header, self._catalogue, self._trusted, digest)
         record = self.record(header, assessment)
         try:
+            _refuse_ambiguous(header)
             record = replace(record, pixel_digest=pixel_digest(header) if digest is None else digest)
             if not self._wants_stamp(assessment):
                 return Received(record, None)
@@ -126,20 +127,23 @@ class Intake:
         """`data` as it may leave: stamped with the assessment in its index `row` if it is not stamped yet.
 
         Raises HeaderError or StampError where `data` is not the object that was assessed: the archive may
-        hold another under the same identifiers by now, of which the index does not know yet.
+        hold another under the same identifiers by now, of which the index does not know yet. The pixels of
+        one that was stored with its stamp are not digested again: their size and the signed digest leave with
+        them, and whoever gets them can verify these.
         """
         if row["stamped"] and _is_sealed(data, row):
             return data
         assessment, header = read_assessment(row), read_header(data)
         if header.text(_SOP_INSTANCE) != row["SOPInstanceUID"]:
             raise StampError("the archive holds an object with another SOP Instance UID")
+        _refuse_ambiguous(header)
+        if pixel_digest(header) != row["pixel_digest"]:
+            raise StampError("the archive holds an object with other pixels than were assessed")
         if row["stamped"]:
             stamp = read_stamp(header)
             if stamp is None or not stamp.agrees_with(assessment, row["pixel_digest"]):
                 raise StampError("the archive holds an object without the stamp that was written into it")
             return data
-        if pixel_digest(header) != row["pixel_digest"]:
-            raise StampError("the archive holds an object with other pixels than were assessed")
         _refuse_suspicion(header, assessment)
         if not self._wants_stamp(assessment):
             return data
@@ -184,6 +188,14 @@ class Intake:
         )
 
 
+def _refuse_ambiguous(header: Header) -> None:
+    """Raises StampError where tags repeat: some readers take the first of two elements, others the last, and
+    no assessment speaks for both.
+    """
+    if not header.ordered:
+        raise StampError("the tags of the data set repeat or descend; it is left as it came")
+
+
 def _refuse_suspicion(header: Header, assessment: Assessment) -> None:
     """Raises StampError where a stamp in the object is more suspicious than `assessment`, which knew of none
     such: these are not the bytes that were assessed.
@@ -207,7 +219,7 @@ def _stamped_digest(header: Header) -> str | None:
 
 
 def _seal(header: Header, stored: bytes, record: Record) -> str:
-    """What tells `stored` again: size and digest of its header, with what it was stamped as.
+    """What tells `stored` again: its size, and size and digest of its header with what it was stamped as.
 
     `header` is that of the object before its stamp, which was put in front of the pixels. "" for a deflated
     object, whose header lies in other bytes than are stored.
@@ -218,14 +230,17 @@ def _seal(header: Header, stored: bytes, record: Record) -> str:
     assessment, privacy = record.assessment, record.assessment.privacy
     flags = (privacy.identity_removed, privacy.defaced, assessment.labelled)
     said = (assessment.state.value, assessment.origin.value, *flags, record.pixel_digest)
-    return f"{size}:{_header_digest(stored, size, said)}"
+    return f"{len(stored)}:{size}:{_header_digest(stored, size, said)}"
 
 
 def _is_sealed(data: bytes, row: Mapping[str, Any]) -> bool:
     """Whether `data` has the header that was stored for `row`, which still says what that is stamped as."""
-    size, _, digest = row["seal"].partition(":")
+    whole, _, rest = row["seal"].partition(":")
+    size, _, digest = rest.partition(":")
+    if not digest or len(data) != int(whole):
+        return False
     names = ("state", "origin", "identity_removed", "defaced", "labelled", "pixel_digest")
-    return bool(digest) and _header_digest(data, int(size), tuple(row[name] for name in names)) == digest
+    return _header_digest(data, int(size), tuple(row[name] for name in names)) == digest
 
 
 def _header_digest(data: bytes, size: int, said: tuple[str | bool, ...]) -> str:

@@ -20,7 +20,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments
 
 from orthanc_provenance.dicom.digest import pixel_digest
-from orthanc_provenance.dicom.header import read_header
+from orthanc_provenance.dicom.encode import encode_element
+from orthanc_provenance.dicom.header import Header, read_header
 from orthanc_provenance.errors import HeaderError
 
 PIXELS = bytes(range(16))
@@ -72,6 +73,83 @@ def test_pixels_cannot_be_hidden_behind_others() -> None:
 
     with pytest.raises(HeaderError, match="more than one"):
         digest_of(dataset)
+
+
+BEHIND = {
+    "other pixels": (0x7FE00010, b"OW", bytes(16)),
+    "a label": (0x0008001C, b"CS", b"YES "),
+    "the same tag again": (0xFFFCFFFC, b"OB", b"again!"),
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("syntax", [EXPLICIT, DEFLATED])
+def test_nothing_stands_behind_the_pixels_that_only_some_readers_see(behind: str, syntax: str) -> None:
+    tag, vr, value = BEHIND[behind]
+    dataset = image()
+    dataset.add_new(0xFFFCFFFC, "OB", b"padding!")
+    header = read_header(encode(dataset, syntax))
+    added = encode_element(tag, vr, value, header.encoding)
+
+    with pytest.raises(HeaderError, match="repeat or descend"):
+        pixel_digest(Header(header.buffer + added, header.dataset_start, syntax, header.meta))
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_bytes_behind_the_pixels_that_are_no_element_are_refused(size: int) -> None:
+    with pytest.raises(HeaderError, match="no element"):
+        pixel_digest(read_header(encode(image()) + bytes(size)))
+
+
+def two_frames(basic: list[int], extended: list[int], lengths: list[int]) -> Dataset:
+    """Two frames of one fragment each, at 0 and 58, with these offset tables."""
+    dataset = encapsulated(encapsulate([bytes(50), bytes(range(50))], has_bot=False))
+    table = struct.pack(f"<HHI{len(basic)}I", 0xFFFE, 0xE000, 4 * len(basic), *basic)
+    dataset[0x7FE00010].value = table + dataset.PixelData[8:]
+    for tag, numbers in ((0x7FE00001, extended), (0x7FE00002, lengths)):
+        if numbers:
+            dataset.add_new(tag, "OV", struct.pack(f"<{len(numbers)}Q", *numbers))
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("basic", "extended", "lengths"),
+    [([], [], []), ([0, 58], [], []), ([0], [], []), ([], [0, 58], [50, 50]), ([], [0, 58], [50, 49])],
+)
+def test_offset_tables_that_lead_from_frame_to_frame_do_not_matter(
+    basic: list[int], extended: list[int], lengths: list[int]
+) -> None:
+    expected = sha256(bytes(50) + bytes(range(50)))
+
+    assert digest_of(two_frames(basic, extended, lengths), JPEG_2000) == expected
+
+
+@pytest.mark.parametrize(
+    ("basic", "extended", "lengths"),
+    [
+        ([58, 0], [], []),
+        ([0, 0], [], []),
+        ([58], [], []),
+        ([0, 60], [], []),
+        ([], [58, 0], [50, 50]),
+        ([], [58, 58], [50, 50]),
+        ([], [0, 58], [50, 40]),
+        ([], [0, 58], [50]),
+    ],
+)
+def test_offset_tables_that_show_other_frames_are_refused(
+    basic: list[int], extended: list[int], lengths: list[int]
+) -> None:
+    with pytest.raises(HeaderError, match=r"(offset table|Offset Table Lengths)"):
+        digest_of(two_frames(basic, extended, lengths), JPEG_2000)
+
+
+def test_an_offset_table_that_is_cut_is_refused() -> None:
+    dataset = two_frames([], [], [])
+    dataset.add_new(0x7FE00001, "OV", bytes(9) + b"\0")
+
+    with pytest.raises(HeaderError, match="no list of numbers"):
+        digest_of(dataset, JPEG_2000)
 
 
 def test_fragmentation_and_offset_table_do_not_matter() -> None:

@@ -147,3 +147,29 @@ def test_a_seal_speaks_for_no_other_assessment(changed: dict[str, str]) -> None:
 
 def test_an_object_that_was_only_tried_has_no_seal() -> None:
     assert intake().receive(encode(image(**CT)), write_stamp=False).record.seal == ""
+
+
+LABEL = b"\x08\0\x1c\0CS\x04\0YES "
+
+
+@pytest.mark.parametrize("stamp", ["All", "Synthetic", "None"])
+@pytest.mark.parametrize("came_stamped", [False, True])
+def test_what_readers_would_read_differently_is_kept_and_withheld(stamp: str, came_stamped: bool) -> None:
+    data = stamped(**CT) if came_stamped else encode(image(**CT))
+    place = next(found.start for tag, found in read_header(data).elements.items() if tag > 0x00080060)
+    again = b"\x08\0\x60\0CS\x02\0MR"
+
+    for told_twice in (data + LABEL, data[:place] + again + data[place:]):
+        received = intake(stamp).receive(told_twice)
+
+        assert received.stamped is None
+        assert "repeat or descend" in received.record.assessment.reason
+        assert not received.record.stamped
+
+
+def test_what_was_appended_to_a_stored_object_does_not_leave() -> None:
+    received = intake().receive(encode(image(**CT)))
+    assert received.stamped is not None
+
+    with pytest.raises((HeaderError, StampError), match="repeat or descend"):
+        intake().stamp_on_exit(received.stamped + LABEL, row_of(received))

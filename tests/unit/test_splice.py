@@ -233,6 +233,18 @@ def test_deflating_again_is_deterministic_and_of_even_length() -> None:
     assert lengths == {0}
 
 
+@pytest.mark.parametrize("odd", ["unfinished", "followed"])
+def test_a_deflated_stream_without_its_end_or_with_more_behind_it_is_left_as_it_came(odd: str) -> None:
+    header = read_header(encode(image(), DEFLATED))
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    stream = deflater.compress(header.buffer[header.dataset_start :])
+    stream += deflater.flush(zlib.Z_SYNC_FLUSH) if odd == "unfinished" else deflater.flush() + b"BEHIND"
+    data = header.buffer[: header.dataset_start] + stream
+
+    with pytest.raises(StampError, match="lacks its end, or bytes follow"):
+        splice(read_header(data), {0x0008001C: NewElement(b"CS", b"YES")})
+
+
 def test_a_cut_off_deflated_object_is_not_made_whole() -> None:
     dataset = image()
     dataset[0x7FE00010].value = bytes(50_000)

@@ -32,10 +32,11 @@ class Header(Dataset):
     `dataset_start` is the offset of the Data Set in `buffer`, and `pixel_start` the offset of the first
     element of group 7FE0 or above (the end of the buffer where there is none). `ordered` is false where tags
     repeat or descend. `has_meta` is false where the preamble, the file meta information, or the Transfer
-    Syntax UID in it, is missing; without the latter the encoding had to be guessed.
+    Syntax UID in it, is missing; without the latter the encoding had to be guessed. `whole` is false where a
+    deflated Data Set lacks its end, or more than its padding byte follows that.
     """
 
-    __slots__ = ("dataset_start", "has_meta", "meta", "ordered", "pixel_start", "transfer_syntax")
+    __slots__ = ("dataset_start", "has_meta", "meta", "ordered", "pixel_start", "transfer_syntax", "whole")
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Header(Dataset):
         self.ordered = found.ordered
         self.transfer_syntax = syntax
         self.has_meta = bool(transfer_syntax) and buffer[128:_PREAMBLE] == b"DICM"
+        self.whole = True
 
 
 def read_header(data: bytes, max_in_items: int = MAX_IN_ITEMS) -> Header:
@@ -71,16 +73,21 @@ def read_header(data: bytes, max_in_items: int = MAX_IN_ITEMS) -> Header:
         found = scan_elements(data, body, len(data), Encoding(), stop_at=_DATASET)
         meta, body = Dataset(data, found.elements, Encoding()), found.stop
         transfer_syntax = meta.text(_TRANSFER_SYNTAX)
+    whole = True
     if transfer_syntax in DEFLATED_SYNTAXES:
-        data = data[:body] + _inflate(data[body:])
+        inflated, whole = _inflate(data[body:])
+        data = data[:body] + inflated
     header = Header(data, body, transfer_syntax, meta, max_in_items)
+    header.whole = whole
     if not header.elements:
         raise HeaderError("no DICOM object: no data element could be read; is this a DICOM file?")
     return header
 
 
-def _inflate(data: bytes) -> bytes:
-    """The Data Set of a deflated transfer syntax, Explicit VR Little Endian (PS3.5 A.5)."""
+def _inflate(data: bytes) -> tuple[bytes, bool]:
+    """The Data Set of a deflated transfer syntax, Explicit VR Little Endian (PS3.5 A.5), and whether its end is
+    there, and nothing behind that but a padding byte.
+    """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         inflated = inflater.decompress(data, MAX_INFLATED)
@@ -88,7 +95,7 @@ def _inflate(data: bytes) -> bytes:
         raise HeaderError(f"the deflated data set cannot be inflated: {problem}") from problem
     if inflater.unconsumed_tail:
         raise HeaderError(f"the deflated data set is larger than {MAX_INFLATED} bytes")
-    return inflated
+    return inflated, inflater.eof and inflater.unused_data in (b"", b"\0")
 
 
 def _guess_syntax(data: bytes, start: int) -> str:

@@ -176,6 +176,8 @@ def _pieces(buffer: bytes, start: int, edits: Iterable[_Edit]) -> Iterable[bytes
 
 def _deflated(header: Header, edits: Iterable[_Edit]) -> bytes:
     """The object with its Data Set deflated again (PS3.5 A.5: padded with NUL to an even length)."""
+    if not header.whole:
+        raise StampError("the deflated data set lacks its end, or bytes follow it; it is left as it came")
     try:
         scan_elements(header.buffer, header.pixel_start, len(header.buffer), header.encoding)
     except HeaderError as problem:
