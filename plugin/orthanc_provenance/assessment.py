@@ -207,10 +207,8 @@ CONFLICTS = (
         "NO",
         lambda facts: facts.identity_removed and facts.denies(_PATIENT_IDENTITY_REMOVED),
     ),
-    # Artificial pixels owe a SOP Instance UID of their own (PS3.3 section C.7.6.1.1.2).
-    Conflict(
-        "conflict.own-source", _SOP_INSTANCE, "its own source", lambda facts: facts.made and facts.own_source
-    ),
+    # What was made from an object owes a SOP Instance UID of its own (PS3.3 section C.7.6.1.1.2).
+    Conflict("conflict.own-source", _SOP_INSTANCE, "its own source", lambda facts: facts.own_source),
     # Words alone make nothing synthetic, and acquisition attributes do not make them unsaid.
     Conflict("conflict.words", None, "", lambda facts: facts.words and facts.origin is Origin.UNDETERMINED),
 )

@@ -5,24 +5,18 @@ from pathlib import Path
 
 import pytest
 from evidence_samples import (
-    DATA,
     PRESENTATION_STATE,
     REAL_CT,
     code,
     equipment,
-    labels,
     merged,
     shipped,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from orthanc_provenance.dicom.header import EXPLICIT_BIG, IMPLICIT_LITTLE, Header, read_header
-from orthanc_provenance.errors import HeaderError
 from orthanc_provenance.evidence.acquisition import shipped_acquisition
 from orthanc_provenance.evidence.catalogue import Catalogue, load_catalogue
 from orthanc_provenance.evidence.examples import example_header
-from orthanc_provenance.evidence.explain import explain
 from orthanc_provenance.evidence.matcher import GATEWAY, match
 from orthanc_provenance.model import Evidence
 from orthanc_provenance.stamp.elements import MANUFACTURER
@@ -225,42 +219,3 @@ def test_acquisition_evidence_repeats_no_serial_number_and_no_time():
     }
     evidence = acquired(example_header(table))
     assert [found.value for found in evidence] == ["50", "present", "present"]
-
-
-_TAGS = st.sampled_from(
-    [
-        *shipped().plan.direct,
-        *shipped().plan.nested,
-        *(0x00080005, 0x00080016, 0x00130010, 0x00431010, 0x004310CA, 0x52009229, 0x52009230, 0x00189325),
-    ]
-)
-_VALUES = st.one_of(
-    st.binary(max_size=40),
-    st.sampled_from(
-        [b"YES ", b"DERIVED\\\\", b"CTP ", b"ISO_IR 192", b"\\ISO 2022 IR 87", b"\x1b$B\xff\xff"]
-    ),
-    st.just(struct.pack("<HHI", 0xFFFE, 0xE000, 8) + struct.pack("<HHI", 0x0008, 0x0070, 0)),
-)
-
-
-@given(st.dictionaries(_TAGS, _VALUES, max_size=12))
-def test_no_header_crashes_the_engine(values: dict[int, bytes]):
-    header = implicit(*((tag, values[tag] + b" " * (len(values[tag]) % 2)) for tag in sorted(values)))
-    assert explain(shipped(), header).matched == match(shipped(), header)
-    acquired(header)
-
-
-@pytest.mark.skipif(not labels(), reason="the real test files are not present")
-@settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_no_damaged_file_crashes_the_engine(data: st.DataObject):
-    path = data.draw(st.sampled_from([label["path"] for label in labels()]))
-    content = bytearray((DATA / path).read_bytes()[:20_000])
-    for _ in range(data.draw(st.integers(1, 12))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        header = read_header(bytes(content))
-    except HeaderError:
-        return
-    assert explain(shipped(), header).matched == match(shipped(), header)
-    acquired(header)

@@ -27,6 +27,8 @@ from .sources import has_sources
 
 _FILE = "acquisition.toml"
 _SOP_CLASS = 0x00080016
+_MODALITY = 0x00080060
+_STANDARD = "1.2.840.10008."
 _FUNCTIONAL_GROUPS = (0x52009229, 0x52009230)
 _MAX_MACROS = 64
 _MAX_INSIDE = 8
@@ -119,11 +121,12 @@ class Rule:
 
 
 class Acquisition:
-    """All rules, by SOP class."""
+    """All rules, by SOP class; `classes` are those of objects of a Modality that name no standard one."""
 
-    def __init__(self, rules: tuple[Rule, ...], table: Table) -> None:
+    def __init__(self, rules: tuple[Rule, ...], table: Table, classes: Mapping[str, str]) -> None:
         self.rules = rules
         self.table = table
+        self._classes = classes
         self._by_class = {
             uid: tuple(rule for rule in rules if uid in rule.sop_classes)
             for uid in {uid for rule in rules for uid in rule.sop_classes}
@@ -135,13 +138,20 @@ class Acquisition:
         Enhanced multi-frame objects keep them in functional groups (PS3.3 section C.7.6.16): those shared by
         all frames, and of the first frame, are looked at too. Raises HeaderTooLarge.
         """
-        for rule in self._by_class.get(header.text(_SOP_CLASS), ()):
+        for rule in self._by_class.get(self._sop_class(header), ()):
             if not rule.admits(header):
                 continue
             for places in _places(header, rule.inside):
                 if found := rule.evidence(places):
                     return found
         return ()
+
+    def _sop_class(self, header: Header) -> str:
+        """The SOP class of the object, that of its Modality where it names none or a vendor's own."""
+        uid = header.text(_SOP_CLASS)
+        if uid.startswith(_STANDARD):
+            return uid
+        return self._classes.get(header.text(_MODALITY).upper(), uid)
 
 
 @cache
@@ -160,7 +170,8 @@ def parse_acquisition(table: Table) -> Acquisition:
             rules.append(_parse_rule(entry, shared))
         except (KeyError, TypeError, ValueError) as problem:
             raise ValueError(f"{_FILE}, rule {entry.get('id', '?')}: {problem}") from problem
-    return Acquisition(tuple(rules), table)
+    classes = {modality: _uid(name) for modality, name in table.get("modality", {}).items()}
+    return Acquisition(tuple(rules), table, classes)
 
 
 _KEYS = frozenset(

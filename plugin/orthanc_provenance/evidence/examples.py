@@ -1,11 +1,12 @@
 """The examples of catalogue entries: attribute tables made into DICOM headers, and run.
 
-Keys are paths of one step in the language of the catalogue; a value is a text, a list of texts (one value
-each), or a list of tables (Items).
+Keys are paths of one step in the language of the catalogue; a value is a text, a number, a list of texts (one
+value each), or a list of tables (Items).
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from .matcher import match_plan
 from .plan import Plan
 
 _ENCODING = Encoding()
+_BINARY = {"US": "<H", "UL": "<I", "SS": "<h", "SL": "<i", "FL": "<f", "FD": "<d"}
 _CHARACTER_SET = 0x00080005
 _TRANSFER_SYNTAX = 0x00020010
 
@@ -39,7 +41,7 @@ def example_header(table: Mapping[str, Any]) -> Header:
 
     Raises ValueError for a key that is no path of one step, or a value of another kind.
     """
-    elements = _elements({"(0008,0005)": "ISO_IR 192", **table})
+    elements = example_elements({"(0008,0005)": "ISO_IR 192", **table})
     meta: list[tuple[Tag, NewElement]] = [item for item in elements if item[0] >> 16 == 0x0002]
     meta.append((_TRANSFER_SYNTAX, NewElement(b"UI", EXPLICIT_LITTLE.encode("ascii"))))
     body = [item for item in elements if item[0] >> 16 > 0x0002]
@@ -50,7 +52,11 @@ def example_header(table: Mapping[str, Any]) -> Header:
         raise ValueError(f"an example cannot be written as DICOM: {problem}; give it less") from problem
 
 
-def _elements(table: Mapping[str, Any]) -> Item:
+def example_elements(table: Mapping[str, Any]) -> Item:
+    """The elements that `table` stands for, encoded in UTF-8, with their tags ascending.
+
+    Raises ValueError for a key that is no path of one step, or a value of another kind.
+    """
     found: dict[Tag, NewElement] = {}
     blocks: dict[tuple[int, str], int] = {}
     for key, value in table.items():
@@ -71,8 +77,22 @@ def _elements(table: Mapping[str, Any]) -> Item:
 def _element(key: str, path: AttributePath, value: object) -> NewElement:
     if isinstance(value, str):
         return NewElement(path.vr.encode() or b"LO", value.encode())
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(key, path, value)
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return NewElement(path.vr.encode() or b"LO", "\\".join(value).encode())
     if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        return NewElement(b"SQ", tuple(_elements(part) for part in value))
-    raise ValueError(f"example value of {key!r} is none; write a text, a list of texts, or a list of tables")
+        return NewElement(b"SQ", tuple(example_elements(part) for part in value))
+    raise ValueError(
+        f"example value of {key!r} is none; write a text, a number, a list of texts, or a list of tables"
+    )
+
+
+def _number(key: str, path: AttributePath, value: float) -> NewElement:
+    """A number as the VR of its attribute has it (PS3.5 section 6.2): binary, or as text."""
+    if path.vr not in _BINARY:
+        return NewElement(path.vr.encode() or b"LO", str(value).encode())
+    try:
+        return NewElement(path.vr.encode(), struct.pack(_BINARY[path.vr], value))
+    except struct.error as problem:
+        raise ValueError(f"example value of {key!r} is no {path.vr}: {problem}; write another") from problem

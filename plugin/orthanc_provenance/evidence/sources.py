@@ -36,8 +36,8 @@ def has_sources(header: Header) -> bool:
 def is_own_source(header: Header) -> bool:
     """Whether the object names itself as what it was made from. Raises HeaderTooLarge.
 
-    Pixels that were materially changed owe a new SOP Instance UID (PS3.3 section C.7.6.1.1.2). Without such a
-    change an object may name itself (section C.12.4.1.1): whoever asks knows which of them it is.
+    Pixels that were materially changed owe a new SOP Instance UID (PS3.3 section C.7.6.1.1.2): an object that
+    names its own took another's identity, or was overwritten. Naming oneself before compression is not that.
     """
     own = header.text(_SOP_INSTANCE)
     return bool(own) and any(
