@@ -256,7 +256,7 @@ def _overlay(section: Mapping[str, Any], environment: Mapping[str, str]) -> dict
 
 
 def _fold_routes(routes: Mapping[str, Any]) -> dict[str, Any]:
-    """`routes` with `Research` or `MyRoute` as `research` or `my-route`, on top of what has that name already.
+    """`routes` with `Research` or `MyRoute` as `research` or `my-route`, on top of what is named so already.
 
     The orthancteam container image writes variables into the configuration with its own CamelCase names.
     """

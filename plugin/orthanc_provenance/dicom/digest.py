@@ -78,7 +78,7 @@ def _value_parts(buffer: bytes, element: Element, encoding: Encoding) -> Iterato
 
 
 def _refuse_misleading_offsets(header: Header, found: dict[Tag, Element], pixels: Element) -> None:
-    """Raises HeaderError where the tables that tell where frames begin lead elsewhere than from one to the next:
+    """Raises HeaderError where the tables of where frames begin lead elsewhere than from one to the next:
     the Basic Offset Table (PS3.5 section A.4), the Extended one and its Lengths (PS3.3 section C.7.6.3).
 
     They are not part of the digest, and decide which fragments are shown as which frame.

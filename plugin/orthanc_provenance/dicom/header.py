@@ -85,8 +85,8 @@ def read_header(data: bytes, max_in_items: int = MAX_IN_ITEMS) -> Header:
 
 
 def _inflate(data: bytes) -> tuple[bytes, bool]:
-    """The Data Set of a deflated transfer syntax, Explicit VR Little Endian (PS3.5 A.5), and whether its end is
-    there, and nothing behind that but a padding byte.
+    """The Data Set of a deflated transfer syntax, Explicit VR Little Endian (PS3.5 A.5), and whether its end
+    is there, and nothing behind that but a padding byte.
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
