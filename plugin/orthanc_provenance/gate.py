@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from .index.pending import Pending
 from .index.query import Query, Released
 from .index.search import Found, Search
 from .index.totals import Totals
+
+ReadSome = Callable[[list[str]], Generator[bytes | None, None, None]]
 
 _BATCH = 16
 _BATCH_BYTES = 8 << 20
@@ -112,46 +115,57 @@ class View:
 
     def read(self, released: Released, read: Callable[[str], bytes]) -> tuple[bytes, dict[str, Any]] | None:
         """The bytes of one instance by `read`, with its row; None where it may not leave (any more)."""
-        for _, data, row in self.read_all((released,), read):
+        for _, data, row in self.read_all((released,), lambda instances: (read(one) for one in instances)):
             return data, row
         return None
 
     def read_all(
-        self, found: Iterable[Released], read: Callable[[str], bytes | None]
+        self, found: Iterable[Released], read: ReadSome
     ) -> Generator[tuple[Released, bytes, dict[str, Any]], None, None]:
-        """What may leave of `found`, in its order: its bytes by `read` (None: left out), and its row.
+        """What may leave of `found`, in its order: its bytes by `read`, and its row.
+
+        `read` gives the bytes of instances in their order, None for one that is left out.
 
         Asked before and after the bytes are read, because an object may be replaced at any moment: what was
-        read is then neither the object of the first answer nor of the second unless both release it. Small
-        objects are read some at a time, so that they share their questions to the index.
+        read is then neither the object of the first answer nor of the second unless both release it. After
+        the first, for which somebody waits, some are read at a time, so that they share their questions to
+        the index.
         """
         waiting, amount = deque(found), 1
         while waiting:
             batch = [waiting.popleft() for _ in range(min(amount, len(waiting)))]
-            before = self._search.visible(self._free(batch))
-            taken: list[tuple[Released, bytes]] = []
-            size = done = 0
-            for one in batch:
-                if size >= _BATCH_BYTES:
-                    break
-                if one.instance in before and (data := read(one.instance)) is not None:
-                    taken.append((one, data))
-                    size += len(data)
-                    del data
-                done += 1
+            taken, left = self._read(batch, read)
             # What the batch has no room for is asked for anew.
-            waiting.extendleft(reversed(batch[done:]))
+            waiting.extendleft(reversed(left))
             read_ones = [one for one, _ in taken]
             rows = self._search.assessed(self._free(read_ones))
             # Asked again: what is announced while the index answers must count.
             after = frozenset(self._free(read_ones))
-            amount = min(amount * 2, _BATCH)
+            amount = _BATCH
             while taken:
                 one, data = taken.pop(0)
                 if one.instance in after and one.instance in rows:
                     yield one, data, rows[one.instance]
                 # What was given out must not wait in memory while the next is read.
                 del data
+
+    def _read(
+        self, batch: list[Released], read: ReadSome
+    ) -> tuple[list[tuple[Released, bytes]], list[Released]]:
+        """The bytes of what may leave of `batch` now, and the rest of it, once there are enough bytes."""
+        before = self._search.visible(self._free(batch))
+        ones = [one for one in batch if one.instance in before]
+        taken: list[tuple[Released, bytes]] = []
+        size = 0
+        with closing(read([one.instance for one in ones])) as reading:
+            for number, data in enumerate(reading, 1):
+                if data is not None:
+                    taken.append((ones[number - 1], data))
+                    size += len(data)
+                if size >= _BATCH_BYTES:
+                    return taken, ones[number:]
+                del data
+        return taken, []
 
     def _free(self, batch: Collection[Released]) -> list[str]:
         """The instances of which nothing is on its way."""

@@ -115,6 +115,7 @@ def _by_study(connection: sqlite3.Connection) -> list[dict[str, list[Row]]]:
         "released": lambda row: row["study"],
         "instances": lambda row: study_of[row["series"]],
         "verdicts": lambda row: study_of[row["series"]],
+        "released_series": lambda row: released_of[row["number"]],
         "released_terms": lambda row: released_of[row["number"]],
     }
     found: dict[str, dict[str, list[Row]]] = {}
@@ -156,8 +157,10 @@ def _copy(table: str, row: Row, number: int, who: Row, header: str) -> Row:
     elif table == "released":
         new |= who
         new |= {"name_key": who["PatientName"].upper()}
-    if table in ("released", "released_terms"):
-        new |= {"number": number + 1, "rank": rank(who["StudyDate"])}
+    if "number" in new:
+        new |= {"number": number + 1}
+    if "rank" in new:
+        new |= {"rank": rank(who["StudyDate"])}
     return new
 
 

@@ -15,13 +15,14 @@ from itertools import islice
 from pathlib import Path
 
 from orthanc_provenance.dicom.digest import pixel_digest
+from orthanc_provenance.dicom.encode import NewElement
 from orthanc_provenance.dicom.header import Header, read_header
 from orthanc_provenance.dicom.splice import splice
 from orthanc_provenance.evidence.catalogue import load_catalogue
 from orthanc_provenance.host.fake import FakeOrthanc
 from orthanc_provenance.host.plugin import register
 from orthanc_provenance.intake import Intake, assess_received
-from orthanc_provenance.stamp.elements import stamp_elements
+from orthanc_provenance.stamp.elements import block_elements, public_elements
 from orthanc_provenance.stamp.keys import open_keys
 from orthanc_provenance.stamp.subject import subject_of
 
@@ -127,7 +128,12 @@ def _print_parts(some: list[bytes]) -> None:
         return signer.sign(assessment, subject_of(header, digest), revision)
 
     statement = sign(headers[0])
-    added = stamp_elements(headers[0], assessment, revision, digest, statement)
+
+    def elements(header: Header) -> dict[int, NewElement]:
+        block = block_elements(header, assessment, revision, digest, statement)
+        return {**public_elements(header, assessment, revision), **block}
+
+    added = elements(headers[0])
     print("  where it goes, each part alone (median)")
     for name, part in (
         ("header", lambda header: read_header(header.buffer)),
@@ -135,7 +141,7 @@ def _print_parts(some: list[bytes]) -> None:
         ("record for the index", lambda header: intake.record(header, assessment)),
         ("digest of the pixels", pixel_digest),
         ("signature", sign),
-        ("elements of the stamp", lambda h: stamp_elements(h, assessment, revision, digest, statement)),
+        ("elements of the stamp", elements),
         ("splicing them in", lambda header: splice(header, added)),
     ):
         print(f"    {name:24} {_median(part, headers):.3f} ms")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orthanc_provenance.doors.ahead import ahead
+from orthanc_provenance.doors.ahead import ahead, in_pairs
 
 
 def test_items_come_in_their_order_from_another_thread() -> None:
@@ -62,3 +62,38 @@ def test_whoever_stops_taking_leaves_no_thread_behind() -> None:
     found.close()
     assert set(threading.enumerate()) <= before
     assert ended == [True]
+
+
+def test_two_are_read_at_once_and_come_in_their_order() -> None:
+    together = threading.Barrier(2, timeout=10)
+
+    def read(name: str) -> bytes:
+        together.wait()
+        return name.encode()
+
+    assert list(in_pairs(read, ["1", "2", "3", "4"])) == [b"1", b"2", b"3", b"4"]
+
+
+def test_behind_a_large_one_the_next_is_read_alone() -> None:
+    threads: list[str] = []
+
+    def read(name: str) -> bytes:
+        threads.append(threading.current_thread().name)
+        return bytes(100)
+
+    assert len(list(in_pairs(read, "abcde", limit=100))) == 5
+    # The first two are read before anything is known of their size.
+    assert set(threads[2:]) == {threading.current_thread().name}
+
+
+@pytest.mark.parametrize("broken", ["a", "b"])
+def test_a_reader_that_fails_leaves_no_thread_behind(broken: str) -> None:
+    def read(name: str) -> bytes | None:
+        if name == broken:
+            raise LookupError(name)
+        return None
+
+    before = set(threading.enumerate())
+    with pytest.raises(LookupError, match=broken):
+        list(in_pairs(read, "ab"))
+    assert set(threading.enumerate()) <= before

@@ -18,14 +18,22 @@ from archive_fixture import (
     make_record,
 )
 from dicom_samples import encode, image
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text, update
 
 from orthanc_provenance.config import Route
+from orthanc_provenance.doors.tokens import Tokens
 from orthanc_provenance.errors import IndexUnavailable
 from orthanc_provenance.index import writer as writer_module
 from orthanc_provenance.index.query import Level, Query
 from orthanc_provenance.index.rows import read_assessment
-from orthanc_provenance.index.schema import facts, instances, series, studies, verdicts
+from orthanc_provenance.index.schema import (
+    facts,
+    instances,
+    released_series,
+    series,
+    studies,
+    verdicts,
+)
 from orthanc_provenance.index.writer import Fact, Put, Remove, Writer
 from orthanc_provenance.model import Modifier
 
@@ -322,3 +330,30 @@ def test_a_tentative_record_never_takes_the_place_of_a_row(tmp_path: Path) -> No
     with archive.engine.connect() as connection:
         found = connection.execute(select(instances.c.SOPInstanceUID, instances.c.origin)).all()
     assert {tuple(row) for row in found} == {("1.2.1.1", "ai-generated"), ("1.3.1.1", "acquired")}
+
+
+def test_an_index_of_the_schema_before_is_brought_up_and_keeps_its_tokens(tmp_path: Path) -> None:
+    with Archive(tmp_path) as made:
+        made.put("1.2", "1.2.1", "1.2.1.1")
+        made.flush()
+        shown, _ = Tokens(made.engine).make("a notebook", "research", 1, "admin")
+        with made.engine.begin() as connection:
+            connection.execute(delete(released_series))
+            connection.execute(update(facts).where(facts.c.name == "schema").values(value="2"))
+    with Archive(tmp_path) as again:
+        again.flush()
+        (found,) = again.gate.view(again.routes[0]).find(Query(Level.SERIES))
+        assert found["SeriesInstanceUID"] == "1.2.1"
+        assert Tokens(again.engine).find(shown) is not None
+
+
+def test_what_is_released_of_a_series_goes_with_its_study(archive: Archive) -> None:
+    first = archive.put("1.2", "1.2.1", "1.2.1.1")
+    archive.put("1.2", "1.2.2", "1.2.2.1")
+    archive.flush()
+    assert count(archive, released_series) == 2
+    archive.remove(first)
+    assert count(archive, released_series) == 1
+    archive.put("1.2", "1.2.3", "1.2.3.1", UNLABELLED)
+    archive.flush()
+    assert count(archive, released_series) == 0

@@ -14,6 +14,7 @@ from pydicom.sequence import Sequence
 
 from orthanc_provenance.dicom.header import read_header
 from orthanc_provenance.index.record import SERIES_ATTRIBUTES, attributes, read_requests
+from orthanc_provenance.index.released import Kind, line, read_lines, write_lines
 from orthanc_provenance.index.rows import generator
 from orthanc_provenance.model import Assessment, Axis, Evidence, Origin, Privacy, Strength
 
@@ -298,3 +299,30 @@ def test_nobody_looks_at_pages_without_end(sorts: Archive) -> None:
     assert sorts.get("/studies?offset=10000001").status_code == 400
     assert sorts.get(f"/studies?ModalitiesInStudy={'CT,' * 40}").status_code == 400
     assert sorts.get(f"/studies?Generator={'a,' * 40}b").status_code == 200
+
+
+def test_a_series_of_both_kinds_is_synthetic_and_its_instances_are_each_their_own(archive: Archive) -> None:
+    archive.put("1.1", "1.1.1", "1.1.1.1", DERIVED, synthetic=True)
+    archive.put("1.1", "1.1.1", "1.1.1.2", ORIGINAL)
+    archive.put("1.1", "1.1.2", "1.1.2.1", ORIGINAL)
+    # The same UIDs again in a study of another patient, which is one with it to whoever asks by them.
+    archive.put("1.1", "1.1.1", "1.1.1.3", ORIGINAL)
+    archive.put("1.1", "1.1.1", "1.1.1.3", DERIVED, synthetic=True, PatientID="another")
+    archive.flush()
+    synthetic = {"1.1.1.1", "1.1.1.3"}
+    assert set(found(archive, "/instances", SOP_UID, SyntheticData="YES")) == synthetic
+    assert set(found(archive, "/instances", SOP_UID, SyntheticData="NO")) == {"1.1.1.2", "1.1.2.1"}
+    assert set(found(archive, "/series", SERIES_UID, SyntheticData="YES")) == {"1.1.1"}
+    assert found(archive, "/series", SERIES_UID, SyntheticData="NO") == ["1.1.2"]
+    assert found(archive, "/studies", SyntheticData="NO") == []
+    told = {(row[SOP_UID]["Value"][0], row["0008001C"]["Value"][0]) for row in ask(archive, "/instances")}
+    assert told == {(uid, "YES") for uid in synthetic} | {("1.1.1.2", "NO"), ("1.1.2.1", "NO")}
+
+
+@pytest.mark.parametrize("name", ['a "b"\nstate "original"', "50%_x", "a\\u000ab", "ü^山"])
+def test_terms_are_read_as_they_were_written_and_found_by_no_other(name: str) -> None:
+    terms = {"generator": ("plain", name), "state": ("ai-derived",)}
+    text = write_lines(terms)
+    assert read_lines(text) == terms
+    assert line(Kind.GENERATOR, name) in text
+    assert line(Kind.STATE, "original") not in text

@@ -1,10 +1,10 @@
-"""Reading ahead: while one object is checked and sent, the next is read."""
+"""Reading ahead: while one object is checked and sent, the next ones are read, two at a time."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -29,6 +29,29 @@ def ahead(
             made.result()
         finally:
             shelf.close()
+
+
+def in_pairs(
+    read: Callable[[str], bytes | None], names: Iterable[str], limit: int = AHEAD_BYTES
+) -> Generator[bytes | None, None, None]:
+    """What `read` gives for `names`, in their order, of which two are read at once.
+
+    Large objects are read one by one: behind one of `limit` bytes the next has no company. Where `read`
+    raises, or whoever takes stops, no thread is left over.
+    """
+    left = iter(names)
+    with ThreadPoolExecutor(1, "provenance-beside") as helper:
+        size = 0
+        for name in left:
+            other = next(left, None) if size < limit else None
+            beside = None if other is None else helper.submit(read, other)
+            data = read(name)
+            size = len(data or b"")
+            yield data
+            del data
+            if beside is not None:
+                yield beside.result()
+                del beside
 
 
 class _Shelf(Generic[_T]):

@@ -22,15 +22,15 @@ _CODED = frozenset(("LO", "PN", "SH", "UC"))
 _WHOLE = frozenset(("LT", "ST", "UR", "UT"))
 _BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+# What is not written as the text that it is.
+_WRITTEN = frozenset(("PN", "IS", "US", "DS"))
 _NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def attribute(vr: str, texts: Iterable[str]) -> dict[str, Any]:
     """One attribute of a text `vr`, without Value where there is none; empty values become null (F.2.5)."""
-    values = [_value(vr, text) for text in texts]
-    if all(value is None for value in values):
-        return {"vr": vr}
-    return {"vr": vr, "Value": values}
+    values = [_value(vr, text) for text in texts] if vr in _WRITTEN else [text or None for text in texts]
+    return {"vr": vr} if values.count(None) == len(values) else {"vr": vr, "Value": values}
 
 
 def dataset_json(dataset: Dataset, bulk: str = "") -> dict[str, Any]:
@@ -132,9 +132,7 @@ def _value(vr: str, text: str) -> Any:
         return None
     if vr == "PN":
         return {group: part for group, part in zip(_NAME_GROUPS, text.split("="), strict=False) if part}
-    if vr in ("IS", "US", "DS"):
-        return _number(text, whole=vr != "DS")
-    return text
+    return _number(text, whole=vr != "DS")
 
 
 def _number(text: str, *, whole: bool) -> float | None:

@@ -17,7 +17,7 @@ from ..dicom.scan import Encoding, scan_elements
 from ..errors import HeaderError, NotEncodable, NotStored, StampError
 from ..gate import View
 from ..index.query import Released
-from .ahead import ahead
+from .ahead import ahead, in_pairs
 from .negotiate import ANY, Representation
 from .qido import check_uid
 from .services import Services
@@ -70,7 +70,7 @@ class Leaving:
             return data
 
         taken: Generator[tuple[Released, bytes, dict[str, Any]], None, None] = self._view.read_all(
-            found, read
+            found, lambda instances: in_pairs(read, instances)
         )
         if len(found) > 1:
             taken = ahead(taken, lambda item: len(item[1]))

@@ -152,7 +152,7 @@ def _attribute(keyword: str, found: Found) -> dict[str, Any] | None:
     text = found[keyword]
     if not text and keyword in _OPTIONAL:
         return None
-    return attribute(_VRS[keyword], text.split("\\"))
+    return attribute(_VRS[keyword], text.split("\\") if "\\" in text else (text,))
 
 
 def _item(values: list[str]) -> dict[str, Any]:

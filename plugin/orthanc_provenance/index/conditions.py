@@ -14,8 +14,17 @@ from sqlalchemy.sql.selectable import FromClause
 from ..model import Origin, Verdict
 from .matching import EMPTY, condition, is_wild, split
 from .query import COLUMNS, Hidden, Level, Query
-from .released import Kind
-from .schema import instances, released, released_terms, requests, series, studies, verdicts
+from .released import Kind, line
+from .schema import (
+    instances,
+    released,
+    released_series,
+    released_terms,
+    requests,
+    series,
+    studies,
+    verdicts,
+)
 
 Term = tuple[Kind, tuple[str, ...]]
 
@@ -42,6 +51,7 @@ class _Tables(NamedTuple):
 _OUTER = _Tables(released, series, instances, verdicts)
 _INNER = _Tables(released.alias(), series.alias(), instances.alias(), verdicts.alias())
 _OTHERS = studies.alias()
+_HERE = released.alias()
 
 
 class Conditions:
@@ -74,11 +84,23 @@ class Conditions:
         """That the study exists now; `start` has its number."""
         return [start.c.number.not_in(self._hidden.closed)] if self._hidden.closed else []
 
-    def released(self) -> list[ColumnElement[bool]]:
-        """That the verdict releases the series."""
-        if self.depth == 0:
-            return []
-        return [verdicts.c.route == self._route, verdicts.c.verdict == Verdict.RELEASE.value]
+    @property
+    def asks_study(self) -> bool:
+        """Whether `others` look at `released`."""
+        return bool(self._hidden.held) or self._hidden.unsettled or any(self._keys_at(0))
+
+    @property
+    def asks_series(self) -> bool:
+        """Whether `others` look at `series`."""
+        return any(keyword != "SeriesInstanceUID" for keyword in self._keys_at(1))
+
+    def _keys_at(self, depth: int) -> Iterator[str]:
+        """The keys of one level that take a look at the rows of its table."""
+        for keyword, value in self._asked.matches.items():
+            is_told = keyword == "ModalitiesInStudy" and _plain_values(keyword, value)
+            is_own = COLUMNS.get(keyword, 0) == depth and keyword not in self._asked.requests()
+            if value and is_own and not is_told:
+                yield keyword
 
     def others(self) -> list[ColumnElement[bool]]:
         """All else, for which it takes a look at the rows themselves."""
@@ -108,7 +130,7 @@ class Conditions:
             else:
                 yield self._match(_OUTER, keyword, value)
         if self._asked.requests() and self.depth > 0:
-            yield self._requested(series.c.id)
+            yield self._requested(released_series.c.series)
 
     def _below(self) -> list[ColumnElement[bool]]:
         """Keys below the level of the question are met, with what else is asked, by one instance."""
@@ -127,6 +149,8 @@ class Conditions:
         return [self._some(*below)]
 
     def _match(self, tables: _Tables, keyword: str, value: str) -> ColumnElement[bool]:
+        if tables is _OUTER and keyword == "SeriesInstanceUID":
+            return condition(released_series.c[keyword], keyword, value)
         table = (tables.released, tables.series, tables.instances)[COLUMNS[keyword]]
         return condition(table.c[_KEY_COLUMNS.get(keyword, keyword)], keyword, value)
 
@@ -151,19 +175,22 @@ class Conditions:
         for kind, values in self._asked.provenance.items():
             if not values:
                 continue
-            if kind in _OF_INSTANCE:
-                exact = self._some(_INNER.instances.c[_OF_INSTANCE[kind]].in_(values))
-            else:
-                exact = or_(
-                    *(self._flag(kind) if value == "YES" else not_(self._flag(kind)) for value in values)
-                )
-            if self.depth > 0:
-                yield exact
+            if self.depth > 1:
+                yield from self._of_instances(kind, values)
+            elif self.depth and not self._hidden.held:
+                yield or_(*(self._told(kind, value) for value in values))
             elif self._hidden.held:
-                yield self._unless_held(exact)
+                exact = self._exact(kind, values)
+                yield exact if self.depth else self._unless_held(exact)
+
+    def _exact(self, kind: Kind, values: tuple[str, ...]) -> ColumnElement[bool]:
+        if kind in _OF_INSTANCE:
+            return self._some(_INNER.instances.c[_OF_INSTANCE[kind]].in_(values))
+        flag = self._flag(kind)
+        return or_(*(flag if value == "YES" else not_(flag) for value in values))
 
     def _flag(self, kind: Kind) -> ColumnElement[bool]:
-        """Whether the answer for a series or instance is YES."""
+        """Whether the answer for a study or series is YES, of what is not held."""
         one = _INNER.instances.c
         if kind is Kind.SYNTHETIC:
             return self.synthetic()
@@ -171,6 +198,31 @@ class Conditions:
             return not_(self._some(~one.identity_removed))
         image = one.origin != Origin.NON_IMAGE.value
         return and_(self._some(image), not_(self._some(image, ~one.defaced)))
+
+    def _of_instances(self, kind: Kind, values: tuple[str, ...]) -> Iterator[ColumnElement[bool]]:
+        """What one of the instances must be; of most series their own terms tell that none of them is."""
+        if kind in _OF_INSTANCE:
+            yield or_(*(self._has_line(kind, value) for value in values))
+            yield instances.c[_OF_INSTANCE[kind]].in_(values)
+            return
+        if kind is Kind.SYNTHETIC:
+            yield or_(*(self._has_line(kind, value) for value in values))
+            flag = self.synthetic()
+        elif kind is Kind.IDENTITY_REMOVED:
+            flag = instances.c.identity_removed.is_(True)
+        else:
+            flag = and_(instances.c.origin != Origin.NON_IMAGE.value, instances.c.defaced)
+        yield or_(*(flag if value == "YES" else not_(flag) for value in values))
+
+    def _told(self, kind: Kind, value: str) -> ColumnElement[bool]:
+        """What the terms of a series say, where nothing is held."""
+        if kind is Kind.SYNTHETIC and value == "NO":
+            return not_(self._has_line(kind, "YES"))
+        return self._has_line(kind, value)
+
+    def _has_line(self, kind: Kind, value: str) -> ColumnElement[bool]:
+        found: ColumnElement[bool] = released_series.c.terms.contains(line(kind, value), autoescape=True)
+        return found
 
     def _has_term(self, wanted: Term, start: FromClause) -> ColumnElement[bool]:
         # By the whole key, so that a walk by rank probes a neighbour of what it has probed before.
@@ -187,7 +239,7 @@ class Conditions:
         """Whether there is an instance that may be seen, in what is asked for, and meets all `conditions`."""
         scope = (
             _INNER.series.c.study == released.c.study,
-            _INNER.series.c.id == series.c.id,
+            _INNER.series.c.id == released_series.c.series,
             _INNER.instances.c.id == instances.c.id,
         )[0 if of_study else self.depth]
         return self._inner().where(scope, *conditions).exists()
@@ -204,14 +256,28 @@ class Conditions:
 
     def synthetic(self) -> ColumnElement[bool]:
         """Whether a synthetic instance goes out under the same UIDs, in whichever Orthanc study it lies."""
-        same = [
-            _INNER.released.c.route == self._route,
-            _INNER.released.c.StudyInstanceUID == released.c.StudyInstanceUID,
-            _INNER.series.c.study == _INNER.released.c.study,
-            _INNER.series.c.SeriesInstanceUID == series.c.SeriesInstanceUID,
-            _INNER.instances.c.SOPInstanceUID == instances.c.SOPInstanceUID,
-        ][: 3 + self.depth]
-        return self._inner().where(*same, _INNER.instances.c.SyntheticData == "YES").exists()
+        if self.depth < 2:
+            return self._synthetic_below(released) if self.depth == 0 else self.synthetic_series()
+        exact = self._same_uids(_INNER.instances.c.SOPInstanceUID == instances.c.SOPInstanceUID)
+        if self._hidden.held:
+            return exact
+        mixed = and_(*(self._has_line(Kind.SYNTHETIC, value) for value in ("NO", "YES")))
+        return or_(instances.c.SyntheticData == "YES", and_(mixed, exact))
+
+    def synthetic_series(self) -> ColumnElement[bool]:
+        """The same of a series, at whatever level is asked."""
+        return self._same_uids() if self._hidden.held else self._has_line(Kind.SYNTHETIC, "YES")
+
+    def _same_uids(self, *same: ColumnElement[bool]) -> ColumnElement[bool]:
+        here = _HERE.c.number == released_series.c.number
+        uid = _INNER.series.c.SeriesInstanceUID == released_series.c.SeriesInstanceUID
+        return self._synthetic_below(_HERE, here, uid, *same)
+
+    def _synthetic_below(self, study: FromClause, *same: ColumnElement[bool]) -> ColumnElement[bool]:
+        other = _INNER.released.c
+        in_study = (other.route == self._route, other.StudyInstanceUID == study.c.StudyInstanceUID)
+        found = self._inner().where(*in_study, _INNER.series.c.study == other.study, *same)
+        return found.where(_INNER.instances.c.SyntheticData == "YES").exists()
 
 
 def _plain_values(keyword: str, value: str) -> tuple[str, ...]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, union
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, union
 from sqlalchemy.sql.selectable import FromClause, Subquery
 
 from .conditions import Conditions, Term
 from .matching import EMPTY, by_index, condition
 from .query import Hidden, Query
 from .released import Kind
-from .schema import instances, released, released_terms, series, verdicts
+from .schema import instances, released, released_series, released_terms, series
 
 FEW = 2000
 """As many matches of one condition are looked at one by one; of more, only as many as a page needs."""
@@ -52,8 +52,8 @@ class Pages:
         self._depth = self.conditions.depth
         self._walks = self._choose_walks()
 
-    def page(self) -> list[Any]:
-        """The identifiers of what matches: `released.number`, or of series or instances."""
+    def page(self) -> list[tuple[Any, int]]:
+        """The identifiers of what matches: `released.number`, or of series or instances; with that number."""
         first, *others = self._branches()
         if others:
             # Each value of a list is a walk in order; together they are sorted anew.
@@ -62,7 +62,7 @@ class Pages:
             names = ("rank", "number", *(column.name for column in self._uids()), "identity")
             first = select(walks).order_by(*(walks.c[name] for name in names))
         found = self._connection.execute(first.limit(self.asked.limit).offset(self.asked.offset))
-        return [row.identity for row in found]
+        return [(row.identity, row.number) for row in found]
 
     def total(self) -> int | None:
         """How many match; None where more than `COUNTED` would have to be looked at to tell."""
@@ -85,10 +85,11 @@ class Pages:
     def _branches(self) -> Iterator[Select[Any]]:
         for walk in self._walks:
             place = (walk.start.c.rank, walk.start.c.number)
-            identity = (walk.start.c.number, series.c.id, instances.c.id)[self._depth]
+            identity = (walk.start.c.number, released_series.c.series, instances.c.id)[self._depth]
             columns = [identity.label("identity"), *place, *self._uids()]
-            others = [*self.conditions.released(), *self.conditions.others()]
-            found = select(*columns).select_from(self._joined(walk) if others else walk.start)
+            others = self.conditions.others()
+            is_enough = not others and not self._depth
+            found = select(*columns).select_from(walk.start if is_enough else self._joined(walk))
             found = found.where(*walk.where, *self.conditions.terms(walk.term, walk.start))
             found = found.where(*self.conditions.hidden(walk.start), *others)
             yield found.order_by(*place, *self._uids(), identity)
@@ -101,21 +102,23 @@ class Pages:
         """The studies, series or instances that it visits."""
         if not self._depth:
             return self._studies(walk)
-        found = select(self._uids()[-1]).select_from(self._joined(walk))
-        return found.where(*walk.where, *self.conditions.released())
+        return select(self._uids()[-1]).select_from(self._joined(walk)).where(*walk.where)
 
     def _uids(self) -> list[Any]:
-        return [series.c.SeriesInstanceUID, instances.c.SOPInstanceUID][: self._depth]
+        return [released_series.c.SeriesInstanceUID, instances.c.SOPInstanceUID][: self._depth]
 
     def _joined(self, walk: _Walk) -> FromClause:
+        """What `walk` tells, with the tables that the conditions ask: each costs a look at another place."""
         found = walk.start
-        if found is not released:
+        if found is not released and (not self._depth or self.conditions.asks_study):
             found = found.join(released, released.c.number == walk.start.c.number)
         if self._depth > 0:
-            found = found.join(series, series.c.study == released.c.study)
-            found = found.join(verdicts, verdicts.c.series == series.c.id)
+            place = (released_series.c[name] == walk.start.c[name] for name in ("rank", "number"))
+            found = found.join(released_series, and_(*place))
+        if self._depth > 0 and self.conditions.asks_series:
+            found = found.join(series, series.c.id == released_series.c.series)
         if self._depth > 1:
-            found = found.join(instances, instances.c.series == series.c.id)
+            found = found.join(instances, instances.c.series == released_series.c.series)
         return found
 
     # -- where to begin -------------------------------------------------------------------------------------

@@ -59,9 +59,8 @@ class Query:
         return rank(high if dash else low) if high or not dash else 0, rank(low) if low else NO_DATE
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
-    """An instance that a route may let out."""
+class Released(NamedTuple):
+    """An instance that a route may let out. Of a large study there are thousands before the first byte."""
 
     instance: str
     study_uid: str

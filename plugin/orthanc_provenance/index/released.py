@@ -10,16 +10,20 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select, update
 
 from ..model import Origin
 from .record import read_header_text
-from .schema import JUDGED, instances, released, released_terms, series
+from .schema import JUDGED, instances, released, released_series, released_terms, series
 
 NO_DATE = 10**8
 """The rank of a study without a Study Date that could be read: behind all others."""
+
+# Most studies and series say the same few things of themselves.
+_REMEMBERED = 1024
 
 
 class Kind(StrEnum):
@@ -96,9 +100,31 @@ def rank(study_date: str) -> int:
     return NO_DATE - int(study_date) if plain else NO_DATE
 
 
+@lru_cache(_REMEMBERED)
 def read_terms(text: str) -> Terms:
     """The terms in a row of `released`."""
     return {kind: tuple(values) for kind, values in json.loads(text).items()}
+
+
+def line(kind: Kind, value: str) -> str:
+    """What `write_lines` has in it where one of the values of `kind` is `value`."""
+    return f"\n{kind.value} {json.dumps(value, ensure_ascii=False)}\n"
+
+
+def write_lines(terms: Terms) -> str:
+    """Terms as one text in which a database can find one of them."""
+    return "".join(line(Kind(kind), value) for kind, values in terms.items() for value in values)
+
+
+@lru_cache(_REMEMBERED)
+def read_lines(text: str) -> Terms:
+    """What `write_lines` wrote."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in text.split("\n"):
+        kind, _, value = one.partition(" ")
+        if kind:
+            found[kind] = (*found.get(kind, ()), json.loads(value))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +149,56 @@ def release(
     `groups` holds the rows of `groups_of` by series, `may` the route and series of what is released.
     """
     found = list(found)
-    wanted: dict[tuple[str, str], dict[str, Any]] = {}
+    wanted: dict[tuple[str, str], _Wanted] = {}
     for route in {route for route, _ in may}:
         chosen = {each.id: [one for one in each.series if (route, one) in may] for each in found}
-        summaries = {each.id: _summary(each, groups, chosen[each.id]) for each in found if chosen[each.id]}
-        synthetic = {
-            each.uid
-            for each in found
-            if each.id in summaries and summaries[each.id].terms[Kind.SYNTHETIC] == ("YES",)
-        }
+        synthetic = _synthetic(found, groups, chosen)
         for each in found:
-            if each.id in summaries:
-                terms = dict(summaries[each.id].terms)
-                # Studies that share a UID are one to whoever asks by it.
-                terms[Kind.SYNTHETIC.value] = (_flag(each.uid in synthetic),)
-                wanted[each.id, route] = _row(each, chosen[each.id], summaries[each.id], terms)
+            if chosen[each.id]:
+                wanted[each.id, route] = _wanted(each, groups, chosen[each.id], synthetic)
     _write(connection, {*touched, *(each.id for each in found)}, wanted)
 
 
-def _summary(study: Study, groups: Mapping[str, list[Any]], chosen: list[str]) -> Summary:
+class _Wanted(NamedTuple):
+    """The row of `released` of one study, and those of `released_series`, but for their numbers."""
+
+    row: dict[str, Any]
+    series: list[dict[str, Any]]
+
+
+_Synthetic = Mapping[tuple[str, str], tuple[str, ...]]
+
+
+def _synthetic(
+    found: Iterable[Study], groups: Mapping[str, list[Any]], chosen: Mapping[str, list[str]]
+) -> _Synthetic:
+    """YES, NO or both by the UIDs of study and series, and by that of the study with "" for the series.
+
+    What goes out under the same UIDs is one to whoever asks by them, in whichever of Orthanc's studies it is.
+    """
+    values: dict[tuple[str, str], set[str]] = {}
+    for study in found:
+        for one in chosen[study.id]:
+            flags = {_flag(group.SyntheticData == "YES") for group in groups[one]}
+            for uid in ("", study.series[one].SeriesInstanceUID):
+                values.setdefault((study.uid, uid), set()).update(flags)
+    return {uids: tuple(sorted(some)) for uids, some in values.items()}
+
+
+def _wanted(
+    study: Study, groups: Mapping[str, list[Any]], chosen: list[str], synthetic: _Synthetic
+) -> _Wanted:
     modalities = {series_id: study.series[series_id].Modality for series_id in chosen}
-    return summarise((group for series_id in chosen for group in groups[series_id]), modalities)
+    summary = summarise((group for series_id in chosen for group in groups[series_id]), modalities)
+    terms = {**summary.terms, Kind.SYNTHETIC.value: (_flag("YES" in synthetic[study.uid, ""]),)}
+    rows = []
+    for series_id in chosen:
+        uid = study.series[series_id].SeriesInstanceUID
+        part = summarise(groups[series_id], modalities)
+        lines = write_lines({**part.terms, Kind.SYNTHETIC.value: synthetic[study.uid, uid]})
+        place = {"series": series_id, "SeriesInstanceUID": uid}
+        rows.append({**place, "terms": lines, "instance_count": part.instance_count})
+    return _Wanted(_row(study, chosen, summary, terms), rows)
 
 
 def _row(study: Study, chosen: list[str], summary: Summary, terms: Terms) -> dict[str, Any]:
@@ -161,7 +216,7 @@ def _row(study: Study, chosen: list[str], summary: Summary, terms: Terms) -> dic
     }
 
 
-def _write(connection: Connection, studies: set[str], wanted: Mapping[tuple[str, str], Any]) -> None:
+def _write(connection: Connection, studies: set[str], wanted: Mapping[tuple[str, str], _Wanted]) -> None:
     """Bring the rows of `studies` to what is `wanted` by study and route, touching only what differs."""
     known: dict[tuple[str, str], Any] = {}
     for row in connection.execute(select(released).where(released.c.study.in_(studies))).all():
@@ -169,21 +224,53 @@ def _write(connection: Connection, studies: set[str], wanted: Mapping[tuple[str,
             known[row.study, row.route] = row._asdict()
         else:
             _delete_terms(connection, row._asdict())
+            connection.execute(delete(released_series).where(*_place(row._asdict())))
             connection.execute(delete(released).where(released.c.number == row.number))
     for (study, route), values in wanted.items():
         old = known.get((study, route))
+        place = {"rank": values.row["rank"]}
         if old is None:
-            made = connection.execute(insert(released).values(study=study, route=route, **values))
-            place = {"route": route, "number": made.inserted_primary_key[0]}  # type: ignore[index]
-            connection.execute(insert(released_terms), _term_rows({**values, **place}))
-            continue
-        changed = {name: value for name, value in values.items() if old[name] != value}
-        if changed:
-            this = released.c.number == old["number"]
-            connection.execute(update(released).where(this).values(changed))
-        if changed.keys() & {"terms", "rank"}:
-            _delete_terms(connection, old)
-            connection.execute(insert(released_terms), _term_rows({**old, **values}))
+            place["number"] = _insert(connection, study, route, values.row)
+        else:
+            place["number"] = old["number"]
+            _update(connection, old, values.row)
+        _write_series(connection, old or place, [{**place, **one} for one in values.series])
+
+
+def _insert(connection: Connection, study: str, route: str, values: Mapping[str, Any]) -> int:
+    made = connection.execute(insert(released).values(study=study, route=route, **values))
+    number: int = made.inserted_primary_key[0]  # type: ignore[index]
+    connection.execute(insert(released_terms), _term_rows({**values, "route": route, "number": number}))
+    return number
+
+
+def _update(connection: Connection, old: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    changed = {name: value for name, value in values.items() if old[name] != value}
+    if changed:
+        connection.execute(update(released).where(released.c.number == old["number"]).values(changed))
+    if changed.keys() & {"terms", "rank"}:
+        _delete_terms(connection, old)
+        connection.execute(insert(released_terms), _term_rows({**old, **values}))
+
+
+def _write_series(connection: Connection, old: Mapping[str, Any], wanted: list[dict[str, Any]]) -> None:
+    """Bring the rows of one study, which has the place of `old`, to what is wanted."""
+    key = released_series.primary_key
+    missing = {tuple(row[column.name] for column in key): row for row in wanted}
+    for row in connection.execute(select(released_series).where(*_place(old))).all():
+        its = tuple(row._mapping[column.name] for column in key)
+        if missing.get(its) == row._asdict():
+            del missing[its]
+        else:
+            this = (column == value for column, value in zip(key, its, strict=True))
+            connection.execute(delete(released_series).where(*this))
+    if missing:
+        connection.execute(insert(released_series), list(missing.values()))
+
+
+def _place(row: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    """The rows of `released_series` that belong to a row of `released`."""
+    return [released_series.c[name] == row[name] for name in ("rank", "number")]
 
 
 def _delete_terms(connection: Connection, row: Mapping[str, Any]) -> None:

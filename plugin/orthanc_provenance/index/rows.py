@@ -19,6 +19,7 @@ from .schema import (
     instances,
     policy_fingerprint,
     released,
+    released_series,
     released_terms,
     requests,
     series,
@@ -298,6 +299,7 @@ def decide_all_if_policy_changed(connection: Connection, routes: tuple[Route, ..
         return
     connection.execute(delete(verdicts))
     connection.execute(delete(released_terms))
+    connection.execute(delete(released_series))
     connection.execute(delete(released))
     every = connection.execute(select(studies.c.id)).scalars().all()
     for start in range(0, len(every), 500):

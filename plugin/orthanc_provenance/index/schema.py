@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,21 @@ released = Table(
         for column in ("StudyInstanceUID", "PatientID", "AccessionNumber", "name_key")
     ),
 )
-# The same turned round: by what the study holds, newest first. `rank` is that of the study. There is no index
+# The series of these studies, in the order of the answers: what a query for series or instances asks of those
+# that it passes over. `terms` holds what `released.write_lines` writes. The number tells the route: with a
+# column for that, a planner would begin here.
+released_series = Table(
+    "released_series",
+    metadata,
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("SeriesInstanceUID", _TEXT, primary_key=True),
+    Column("series", String(44), primary_key=True),
+    _text("terms"),
+    Column("instance_count", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+# The studies turned round: by what each holds, newest first. `rank` is that of the study. There is no index
 # by number, and hence no foreign key: whoever deletes a row of `released` deletes its terms by their key.
 released_terms = Table(
     "released_terms",
@@ -179,7 +193,8 @@ facts = Table(
 checkpoint = "last-change"
 policy_fingerprint = "policy"
 schema_version = "schema"
-SCHEMA = "2"
+SCHEMA = "3"
+_REBUILT = frozenset(("2",))  # Schemas that lack nothing but what is made again with the verdicts.
 _TRIAL_LENGTH = 1 << 18
 
 
@@ -205,6 +220,9 @@ def create_tables(engine: Engine) -> None:
             row = connection.execute(facts.select().where(facts.c.name == schema_version)).first()
             if row is None:
                 connection.execute(facts.insert().values(name=schema_version, value=SCHEMA))
+            elif row.value in _REBUILT:
+                connection.execute(facts.delete().where(facts.c.name == policy_fingerprint))
+                connection.execute(facts.update().where(facts.c.name == schema_version).values(value=SCHEMA))
             elif row.value != SCHEMA:
                 raise IndexUnavailable(
                     f"the index {engine.url.render_as_string()} has schema {row.value}, this version needs "
@@ -233,11 +251,14 @@ def _check(engine: Engine) -> None:
         connection.execute(facts.delete().where(trial))
 
 
-def query(engine: Engine, statement: Executable) -> list[Row[Any]]:
-    """The rows that `statement` finds, in a transaction of its own. Raises IndexUnavailable."""
+def query(engine: Engine, statement: Executable, given: Mapping[str, Any] | None = None) -> list[Row[Any]]:
+    """The rows that `statement` finds with the parameters `given`, in a transaction of its own.
+
+    Raises IndexUnavailable.
+    """
     try:
         with engine.connect() as connection:
-            return list(connection.execute(statement))
+            return list(connection.execute(statement, given))
     except SQLAlchemyError as problem:
         raise unavailable(engine, problem) from problem
 

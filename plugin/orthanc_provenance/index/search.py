@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Select, exists, literal, select
+from sqlalchemy import Connection, Engine, Join, Select, and_, literal, select
 
 from ..model import Verdict
+from . import outgoing
 from .pages import Pages
 from .query import COLUMNS, Hidden, Level, Query, Released
 from .record import INSTANCE_ATTRIBUTES, SERIES_ATTRIBUTES, STUDY_ATTRIBUTES
-from .released import Kind, Summary, groups_of, read_terms, summarise
-from .schema import JUDGED, instances, released, series, snapshot, studies, verdicts
+from .released import Kind, Summary, groups_of, read_lines, read_terms, summarise
+from .schema import JUDGED, instances, released, released_series, series, snapshot, studies, verdicts
 from .totals import Totals, count
 
 _PARAMETERS = 500
-_OTHERS = studies.alias()
-_STUDY, _SERIES = len(STUDY_ATTRIBUTES), len(SERIES_ATTRIBUTES)
 _TOLD = (
     released.c.number,
     released.c.study,
@@ -33,7 +32,12 @@ _TOLD = (
 _SHOWN = (
     *(released.c[keyword] for keyword in STUDY_ATTRIBUTES),
     *(series.c[keyword] for keyword in SERIES_ATTRIBUTES),
-    *(instances.c[keyword] for keyword in INSTANCE_ATTRIBUTES),
+)
+_INSTANCES = select(
+    instances.c.id,
+    instances.c.series,
+    literal(1).label("amount"),
+    *(instances.c[name] for name in (*INSTANCE_ATTRIBUTES, *JUDGED)),
 )
 
 
@@ -52,6 +56,14 @@ class Found:
 
     def __getitem__(self, keyword: str) -> str:
         return self.attributes[keyword]
+
+
+class _Shown(NamedTuple):
+    """A series as it is found; `is_mixed` where some of what has its UIDs is synthetic, and some is not."""
+
+    found: Found
+    modality: str
+    is_mixed: bool
 
 
 class Search:
@@ -97,7 +109,7 @@ class Search:
         answers = {Level.STUDY: self._studies, Level.SERIES: self._series, Level.INSTANCE: self._instances}
         found = answers[pages.asked.level](connection, page, pages, hidden)
         # What two statements find in one snapshot is the same.
-        return [found[identity] for identity in page]
+        return [found[identity] for identity, _ in page]
 
     def released(
         self, closed: Iterable[str], held: Iterable[str], study: str, series_uid: str = "", sop: str = ""
@@ -105,55 +117,17 @@ class Search:
         """The instances of a study, or of one series or SOP Instance UID in it, that the route lets out."""
         if study in set(closed):
             return []
-        statement = (
-            self._visible(
-                instances.c.id,
-                studies.c.StudyInstanceUID,
-                series.c.SeriesInstanceUID,
-                instances.c.SOPInstanceUID,
-                instances.c.SOPClassUID,
-            )
-            .where(studies.c.StudyInstanceUID == study)
-            .order_by(series.c.SeriesInstanceUID, instances.c.SOPInstanceUID, instances.c.id)
-        )
-        if series_uid:
-            statement = statement.where(series.c.SeriesInstanceUID == series_uid)
-        if sop:
-            statement = statement.where(instances.c.SOPInstanceUID == sop)
         missing = set(held)
-        with snapshot(self._engine) as connection:
-            found = [Released(*tuple(row)) for row in connection.execute(statement)]
+        found = outgoing.released_of(self._engine, self._route, study, series_uid, sop)
         return [one for one in found if one.instance not in missing]
 
     def visible(self, ids: Collection[str]) -> set[str]:
         """Those of the instances `ids` that the route releases."""
-        if not ids:
-            return set()
-        with snapshot(self._engine) as connection:
-            statement = self._visible(instances.c.id).where(instances.c.id.in_(ids))
-            return set(connection.execute(statement).scalars())
+        return outgoing.visible(self._engine, self._route, ids)
 
     def assessed(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """The rows of instances, with their assessments, by identifier; without those not released."""
-        if not ids:
-            return {}
-        statement = self._visible(instances, studies.c.StudyInstanceUID).where(instances.c.id.in_(ids))
-        with snapshot(self._engine) as connection:
-            return {row.id: dict(row._mapping) for row in connection.execute(statement)}
-
-    def _visible(self, *columns: Any) -> Select[Any]:
-        """Instances that the verdict releases, of studies that are settled wherever they share a UID."""
-        joined = studies.join(series, series.c.study == studies.c.id)
-        joined = joined.join(instances, instances.c.series == series.c.id)
-        joined = joined.join(verdicts, verdicts.c.series == series.c.id)
-        same = _OTHERS.c.StudyInstanceUID == studies.c.StudyInstanceUID
-        return (
-            select(*columns)
-            .select_from(joined)
-            .where(verdicts.c.route == self._route, verdicts.c.verdict == Verdict.RELEASE.value)
-            # Studies that share a UID leave together or not at all.
-            .where(~exists().where(same, ~_OTHERS.c.settled))
-        )
+        return outgoing.assessed(self._engine, self._route, ids)
 
     def _hidden(self, connection: Connection, closed: Iterable[str], held: Iterable[str]) -> Hidden:
         """Of what does not exist for now that which is in the index: most of it is not there yet."""
@@ -174,10 +148,11 @@ class Search:
         return Hidden(hidden, list(known), list(set(known.values())), unsettled)
 
     def _studies(
-        self, connection: Connection, page: list[Any], _pages: Pages, hidden: Hidden
+        self, connection: Connection, page: list[tuple[Any, int]], _pages: Pages, hidden: Hidden
     ) -> dict[Any, Found]:
         found = {}
-        for row in connection.execute(select(released).where(released.c.number.in_(page))):
+        numbers = [number for _, number in page]
+        for row in connection.execute(select(released).where(released.c.number.in_(numbers))):
             summary = self._of_study(connection, row, hidden)
             found[row.number] = Found(_attributes(row), summary, summary)
         return found
@@ -202,66 +177,87 @@ class Search:
         }
 
     def _series(
-        self, connection: Connection, page: list[Any], pages: Pages, hidden: Hidden
+        self, connection: Connection, page: list[tuple[Any, int]], pages: Pages, hidden: Hidden
     ) -> dict[Any, Found]:
-        of_series = self._by_series(connection, select(series.c.id).where(series.c.id.in_(page)), hidden)
-        rows = (
-            select(
-                *_SHOWN[: _STUDY + _SERIES],
-                *_TOLD,
-                series.c.id,
-                pages.conditions.synthetic().label("synthetic"),
-            )
-            .join_from(released, series, series.c.study == released.c.study)
-            .where(released.c.route == self._route, series.c.id.in_(page))
-            # Said again for planners, which would rather walk through all that is released.
-            .where(released.c.study.in_(select(series.c.study).where(series.c.id.in_(page))))
-        )
-        return {
-            row.id: self._found(connection, row, of_series[row.id], of_series[row.id], hidden)
-            for row in connection.execute(rows).all()
-        }
+        shown = self._shown(connection, page, {identity for identity, _ in page}, pages, hidden)
+        return {identity: one.found for identity, one in shown.items()}
 
-    def _by_series(self, connection: Connection, which: Select[Any], hidden: Hidden) -> dict[str, Summary]:
-        groups, modalities = self._groups(connection, which, hidden)
-        of_series: dict[str, list[Any]] = {}
-        for group in groups:
-            of_series.setdefault(group.series, []).append(group)
-        return {identifier: summarise(some, modalities) for identifier, some in of_series.items()}
+    def _shown(
+        self,
+        connection: Connection,
+        page: list[tuple[Any, int]],
+        which: set[str],
+        pages: Pages,
+        hidden: Hidden,
+    ) -> dict[str, _Shown]:
+        """The series `which`, all of them in studies of `page`, by identifier."""
+        told = (released_series.c.terms.label("lines"), released_series.c.instance_count.label("amount"))
+        synthetic = pages.conditions.synthetic_series().label("synthetic")
+        rows = select(*_SHOWN, *_TOLD, *told, series.c.id, synthetic).select_from(_joined())
+        rows = rows.join(series, series.c.id == released_series.c.series)
+        rows = rows.where(released.c.number.in_({number for _, number in page}))
+        rows = rows.where(released_series.c.series.in_(which))
+        of_study: dict[int, Summary] = {}
+        shown = {}
+        for row in connection.execute(rows).all():
+            if row.number not in of_study:
+                of_study[row.number] = self._of_study(connection, row, hidden)
+            of_series = self._of_series(connection, row, hidden)
+            flags = of_series.terms[Kind.SYNTHETIC.value] if not hidden.held else ("NO", "YES")
+            summary = _with_synthetic(of_series, bool(row.synthetic))
+            found = Found(_attributes(row), summary, of_study[row.number], of_series.instance_count)
+            shown[row.id] = _Shown(found, row.Modality, len(flags) > 1)
+        return shown
 
     def _instances(
-        self, connection: Connection, page: list[Any], pages: Pages, hidden: Hidden
+        self, connection: Connection, page: list[tuple[Any, int]], pages: Pages, hidden: Hidden
     ) -> dict[Any, Found]:
-        parents = select(instances.c.series).where(instances.c.id.in_(page))
-        of_series = self._by_series(connection, select(series.c.id).where(series.c.id.in_(parents)), hidden)
-        judged = (instances.c.id, instances.c.series, *(instances.c[name] for name in JUDGED))
-        synthetic = pages.conditions.synthetic().label("synthetic")
-        rows = (
-            select(*_SHOWN, *_TOLD, *judged, literal(1).label("amount"), synthetic)
-            .join_from(released, series, series.c.study == released.c.study)
-            .join(instances, instances.c.series == series.c.id)
-            .where(released.c.route == self._route, instances.c.id.in_(page))
-            .where(released.c.study.in_(select(series.c.study).where(series.c.id.in_(parents))))
-            .where(series.c.id.in_(parents))
-        )
-        return {
-            row.id: self._found(
-                connection, row, summarise([row], {row.series: row.Modality}), of_series[row.series], hidden
-            )
-            for row in connection.execute(rows).all()
-        }
+        rows = connection.execute(_INSTANCES.where(instances.c.id.in_([one for one, _ in page]))).all()
+        parents = self._shown(connection, page, {row.series for row in rows}, pages, hidden)
+        mixed = [row.id for row in rows if parents[row.series].is_mixed and row.SyntheticData != "YES"]
+        synthetic = self._synthetic(connection, page, mixed, pages) if mixed else set()
+        # Most of a page are alike.
+        alike: dict[tuple[Any, ...], Summary] = {}
+        found = {}
+        for row in rows:
+            parent = parents[row.series]
+            is_synthetic = row.SyntheticData == "YES" or row.id in synthetic
+            key = (is_synthetic, parent.modality, *(row._mapping[name] for name in JUDGED))
+            if key not in alike:
+                alike[key] = _with_synthetic(summarise([row], {row.series: parent.modality}), is_synthetic)
+            attributes = {**parent.found.attributes, **_attributes(row)}
+            found[row.id] = replace(parent.found, attributes=attributes, summary=alike[key])
+        return found
 
-    def _found(
-        self, connection: Connection, row: Any, summary: Summary, of_series: Summary, hidden: Hidden
-    ) -> Found:
-        # What goes out under the same UIDs is one to whoever asks by them.
-        terms = {**summary.terms, Kind.SYNTHETIC.value: ("YES" if row.synthetic else "NO",)}
-        of_study = self._of_study(connection, row, hidden)
-        return Found(_attributes(row), replace(summary, terms=terms), of_study, of_series.instance_count)
+    def _synthetic(
+        self, connection: Connection, page: list[tuple[Any, int]], which: list[str], pages: Pages
+    ) -> set[str]:
+        """Those of the instances `which` under whose UIDs a synthetic one goes out."""
+        joined = _joined().join(instances, instances.c.series == released_series.c.series)
+        rows = select(instances.c.id).select_from(joined).where(instances.c.id.in_(which))
+        rows = rows.where(released.c.number.in_({number for _, number in page}))
+        return set(connection.execute(rows.where(pages.conditions.synthetic())).scalars())
+
+    def _of_series(self, connection: Connection, row: Any, hidden: Hidden) -> Summary:
+        if row.number in hidden.studies:
+            which = select(series.c.id).where(series.c.id == row.id)
+            return summarise(*self._groups(connection, which, hidden))
+        return Summary(read_lines(row.lines), 1, row.amount)
+
+
+def _joined() -> Join:
+    """The series of what is released, each with its study."""
+    same = (released_series.c[name] == released.c[name] for name in ("rank", "number"))
+    return released.join(released_series, and_(*same))
+
+
+def _with_synthetic(summary: Summary, is_synthetic: bool) -> Summary:
+    """`summary` with the one value that goes out: what has the same UIDs is one to whoever asks by them."""
+    return replace(summary, terms={**summary.terms, Kind.SYNTHETIC.value: ("YES" if is_synthetic else "NO",)})
 
 
 def _attributes(row: Any) -> dict[str, str]:
-    return {keyword: value for keyword, value in row._mapping.items() if keyword in COLUMNS}
+    return {keyword: value for keyword, value in row._asdict().items() if keyword in COLUMNS}
 
 
 def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
