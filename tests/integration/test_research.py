@@ -24,10 +24,10 @@ from door import (
     unlabelled,
     verdict,
 )
-from element_bytes import CREATOR, PRIVATE_GROUP, cut, differences
 from pydicom import Dataset, dcmread
 from support import RESEARCH, Image, new_uid, parts, reported, research, sees, until
 
+from element_bytes import CREATOR, PRIVATE_GROUP, cut, differences
 from launch import Server, ServerFactory
 
 pytestmark = pytest.mark.orthanc

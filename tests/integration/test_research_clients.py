@@ -20,12 +20,12 @@ import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 from door import client, made, opened, packed, store_visible, unlabelled, verdict
-from element_bytes import CREATOR, PRIVATE_GROUP
 from pair import image as dataset_of
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 from support import RESEARCH, Image, new_uid, parts, post
 
+from element_bytes import CREATOR, PRIVATE_GROUP
 from launch import Server, ServerFactory
 
 pytestmark = pytest.mark.orthanc

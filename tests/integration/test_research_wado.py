@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import requests
 from door import made, opened, retrieved, store, store_visible
-from element_bytes import CONTRIBUTING_EQUIPMENT, PRIVATE_CHARACTERISTICS, PRIVATE_GROUP, SYNTHETIC_DATA, cut
 from PIL import Image as Picture
 from pydicom import Dataset, dcmread
 from support import RESEARCH, Image, new_uid, parts, research, settled_visible, until
 
+from element_bytes import CONTRIBUTING_EQUIPMENT, PRIVATE_CHARACTERISTICS, PRIVATE_GROUP, SYNTHETIC_DATA, cut
 from launch import Server, ServerFactory
 
 pytestmark = pytest.mark.orthanc

@@ -24,6 +24,7 @@ from test_wado import LEVELS, MULTIPART, SERIES, SOP, STUDY, split
 from orthanc_provenance.dicom.digest import pixel_digest
 from orthanc_provenance.dicom.header import read_header
 from orthanc_provenance.doors.capabilities import RESOURCES
+from orthanc_provenance.doors.sigmoid import windows
 from orthanc_provenance.model import Assessment
 from orthanc_provenance.stamp.block import read_stamp
 
@@ -274,11 +275,28 @@ def test_a_picture_is_rendered_as_asked_for(
     assert coded.codec.rendered == [rendered]
 
 
+def test_a_window_may_be_a_sigmoid(coded: Archive) -> None:
+    path = put(coded, image(Rows=40, Columns=80))
+    response = coded.get(f"{path}/rendered?window=40,400,sigmoid", Accept="image/png")
+    assert Image.open(BytesIO(response.data)).size == (80, 40)
+    assert isinstance(coded.codec, Toolkit)
+    assert [window for _, window, _ in coded.codec.rendered] == windows(40, 400)
+
+
+def test_each_frame_that_is_asked_for_is_rendered(coded: Archive) -> None:
+    path = put(coded, image(Rows=4, Columns=4, NumberOfFrames=3, PixelData=bytes(range(48))))
+    parts = split(coded.get(f"{path}/frames/3,1/rendered", Accept='multipart/related; type="image/png"'))
+    assert [media_type for media_type, _ in parts] == ["image/png"] * 2
+    assert isinstance(coded.codec, Toolkit)
+    assert [frame for frame, _, _ in coded.codec.rendered] == [3, 1]
+    assert coded.get(f"{path}/frames/4/rendered").status_code == 406
+
+
 @pytest.mark.parametrize(
     "query",
     [
         *("viewport=0,10", "viewport=10", "viewport=9999,9999", "viewport=1,1,90,0,10,10", "quality=0"),
-        *("quality=101", "window=1,2", "window=1,0,linear", "window=1,nan,linear", "window=1,2,sigmoid"),
+        *("quality=101", "window=1,2", "window=1,0,linear", "window=1,nan,linear", "window=1,2,bent"),
         *("annotation=patient", "window=1e3,2,linear"),
     ],
 )
@@ -424,3 +442,25 @@ def test_no_answer_names_a_patient_where_it_refuses(filled: Archive) -> None:
         error = json.dumps(filled.get(path).get_json())
         assert "Doe" not in error
         assert "P1" not in error
+
+
+# -- by which address --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "start"),
+    [
+        ({}, "http://localhost/"),
+        ({"Host": "pacs.example.org:8042"}, "http://pacs.example.org:8042/"),
+        ({"X_Forwarded_Proto": "https", "X_Forwarded_Host": "a.example.org"}, "https://a.example.org/"),
+        ({"Forwarded": 'for=192.0.2.1;proto=https;host="b.example.org:8443", for=192.0.2.2'}, "https://b"),
+        ({"X_Forwarded_Host": "bad host/<", "X_Forwarded_Proto": "gopher"}, "http://localhost/"),
+    ],
+)
+def test_urls_in_answers_are_those_by_which_the_client_came(
+    filled: Archive, headers: dict[str, str], start: str
+) -> None:
+    (found,) = filled.get(f"/studies?StudyInstanceUID={STUDY}", **headers).get_json(force=True)
+    (shown,) = filled.get(f"{LEVELS[2]}/metadata", **headers).get_json(force=True)
+    assert found["00081190"]["Value"][0].startswith(start)
+    assert shown["7FE00010"]["BulkDataURI"].startswith(start)

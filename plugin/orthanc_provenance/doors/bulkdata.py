@@ -20,6 +20,7 @@ from .frames import frame, frame_count
 from .leaving import NATIVE, Instance, Leaving, first, has_pixels
 from .multipart import Multipart, Part
 from .negotiate import ANY, OCTETS, Form, Representation, accepted, choose_frames, frame_type
+from .place import service_url
 from .services import Services
 
 MAX_FRAMES = 10_000
@@ -56,7 +57,7 @@ class Bulkdata:
         if all(wish.syntax not in (ANY, EXPLICIT_LITTLE) for wish in wanted.wishes):
             raise NotAcceptable(f"this is served as {OCTETS}; send Accept: {OCTETS}")
         value = _value(instance.header(MAX_NESTED), path)
-        return _answer(iter((partial(bytes, value),)), OCTETS, wanted.form, [request.base_url])
+        return _answer(iter((partial(bytes, value),)), OCTETS, wanted.form, [service_url(request.path)])
 
     def _instance(self, study: str, series: str, sop: str) -> Instance:
         view = self._services.gate.view(self._route)
@@ -69,7 +70,7 @@ class Bulkdata:
         if max(numbers) > frame_count(header):
             raise NotFound(f"this object has frames from 1 to {frame_count(header)}")
         made = [partial(frame, header, number) for number in numbers]
-        place = request.base_url.rpartition("/")[0].removesuffix("/bulkdata").removesuffix("/frames")
+        place = service_url(request.path).rpartition("/")[0].removesuffix("/bulkdata").removesuffix("/frames")
         places = [f"{place}/frames/{number}" for number in numbers]
         form = wanted.form if len(numbers) == 1 else Form.PARTS
         try:

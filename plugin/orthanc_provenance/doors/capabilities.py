@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from flask import Response, request
+from flask import Response
 from werkzeug.exceptions import NotAcceptable
 
 from .dicom_xml import DICOM_XML
 from .negotiate import DICOM, DICOM_JSON, JPEG, JSON, OCTETS, PNG, ZIP, accepted
+from .place import service_url
 
 WADL = "application/vnd.sun.wadl+xml"
 _NAMESPACE = "http://wadl.dev.java.net/2009/02"
@@ -72,7 +73,7 @@ def capabilities(root: str) -> Response:
 
 def capabilities_of(prefix: str) -> Response:
     """The capabilities of the service whose root has this path on the current host."""
-    return capabilities(f"{request.scheme}://{request.host}{prefix}")
+    return capabilities(service_url(prefix))
 
 
 def _as_json(root: str) -> Mapping[str, Any]:

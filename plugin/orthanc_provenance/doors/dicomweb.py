@@ -18,6 +18,7 @@ from .bulkdata import Bulkdata
 from .capabilities import capabilities_of
 from .manifest import Manifests
 from .metadata import Metadata
+from .place import service_url
 from .qido import MAX_QUERY, check_uid
 from .qido_answer import search
 from .rendered import Rendered
@@ -91,7 +92,7 @@ class _Door:
     def search(self, level: Level, **path: str) -> Response:
         """A Search Transaction (PS3.18 section 10.6)."""
         uids = {_PATH_KEYS[name]: check_uid(uid) for name, uid in path.items()}
-        root = f"{request.scheme}://{request.host}{self._route.dicom_web_root}"
+        root = service_url(self._route.dicom_web_root)
         return search(self._services.gate.view(self._route), level, uids, root)
 
 

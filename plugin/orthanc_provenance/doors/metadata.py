@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from ..config import Route
 from ..dicom.dataset import Dataset
@@ -17,6 +17,7 @@ from .dicom_xml import DICOM_XML, dataset_xml
 from .leaving import Instance, Leaving, first
 from .multipart import Multipart, Part
 from .negotiate import accepted
+from .place import service_url
 from .qido_answer import choose
 from .services import Services
 
@@ -32,7 +33,7 @@ class Metadata:
         """All attributes of each instance, streamed one after the other, as DICOM JSON or XML."""
         media_type = choose(accepted())
         leaving = Leaving(self._services, self._services.gate.view(self._route), (study, series, sop))
-        root = f"{request.scheme}://{request.host}{self._route.dicom_web_root}"
+        root = service_url(self._route.dicom_web_root)
         items = self._items(leaving, root)
         every = chain((first(items),), items)
         if media_type == DICOM_XML:

@@ -19,14 +19,18 @@ from .negotiate import JPEG
 MAX_SIDE = 8192
 DEFAULT_QUALITY = 90
 _NUMBER = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?")
-_LINEAR, _EXACT = "linear", "linear-exact"
+_LINEAR, _EXACT, _SIGMOID = "linear", "linear-exact", "sigmoid"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How a picture is wanted: window (center and width), box to fit into, region in pixels or fractions."""
+    """How a picture is wanted: window (center and width), box to fit into, region in pixels or fractions.
+
+    `bent` where the function of the window is SIGMOID and not linear-exact.
+    """
 
     window: tuple[float, float] | None = None
+    bent: bool = False
     box: tuple[int, int] | None = None
     pixels: tuple[float, float, float | None, float | None] | None = None
     fractions: tuple[float, float, float, float] | None = None
@@ -43,8 +47,10 @@ def read_asked(arguments: Mapping[str, str], default: tuple[int, int] | None = N
         name = sorted(unknown)[0][:32]
         raise BadRequest(f"unknown parameter {name!r}; supported are window, viewport, quality and accept")
     box, pixels = _viewport(arguments["viewport"]) if "viewport" in arguments else (default, None)
+    window, bent = _window(arguments["window"]) if "window" in arguments else (None, False)
     return Asked(
-        window=_window(arguments["window"]) if "window" in arguments else None,
+        window=window,
+        bent=bent,
         box=box,
         pixels=pixels,
         quality=read_whole("quality", arguments.get("quality", str(DEFAULT_QUALITY)), 1, 100),
@@ -136,15 +142,22 @@ def _labelled(image: Image.Image, box: tuple[int, int] | None, label: Label) -> 
     return found
 
 
-def _window(text: str) -> tuple[float, float]:
-    """Center and width as Orthanc means them, which is the function linear-exact (PS3.3 C.11.2.1.3.2)."""
+def _window(text: str) -> tuple[tuple[float, float], bool]:
+    """Center and width as Orthanc means them, which is the function linear-exact (PS3.3 C.11.2.1.3.2).
+
+    And whether the function is another, SIGMOID, with the same center and width.
+    """
     center, width, function = (*text.split(","), "", "", "")[:3]
-    if text.count(",") != 2 or function.lower() not in (_LINEAR, _EXACT):
-        raise BadRequest(f"window must be center,width,function with {_LINEAR} or {_EXACT}, as 40,400,linear")
+    if text.count(",") != 2 or function.lower() not in (_LINEAR, _EXACT, _SIGMOID):
+        raise BadRequest(
+            f"window must be center,width,function with {_LINEAR}, {_EXACT} or {_SIGMOID}, as 40,400,linear"
+        )
     found = read_number("the center of window", center), read_number("the width of window", width)
     if found[1] < 1:
         raise BadRequest("the width of window must be at least 1")
-    return found if function.lower() == _EXACT or found[1] <= 1 else (found[0] - 0.5, found[1] - 1)
+    if function.lower() == _LINEAR and found[1] > 1:
+        found = (found[0] - 0.5, found[1] - 1)
+    return found, function.lower() == _SIGMOID
 
 
 def _viewport(

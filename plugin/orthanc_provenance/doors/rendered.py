@@ -21,6 +21,7 @@ from .multipart import Multipart, Part
 from .negotiate import Form, accepted, choose_picture
 from .pictures import Asked, picture, read_asked, read_whole
 from .services import Services
+from .sigmoid import bend, windows
 
 THUMBNAIL = (256, 256)
 _MAX_FRAME = 1 << 24
@@ -71,7 +72,7 @@ class Rendered:
             shown[instance] = []
             for frame in frames:
                 try:
-                    shown[instance].append(self._services.codec.render(instance, frame, asked.window, size))
+                    shown[instance].append(self._render(instance, frame, asked, size))
                 except NotEncodable:
                     return
 
@@ -83,6 +84,13 @@ class Rendered:
                 except NotEncodable:
                     continue
             del instance
+
+    def _render(self, instance: str, frame: int, asked: Asked, size: int | None) -> bytes:
+        """One frame as PNG. Raises NotEncodable."""
+        render = self._services.codec.render
+        if asked.window is None or not asked.bent:
+            return render(instance, frame, asked.window, size)
+        return bend([render(instance, frame, window, size) for window in windows(*asked.window)])
 
     def _first(self, leaving: Leaving, found: Iterator[bytes]) -> bytes:
         """The first. Raises NotFound where nothing may leave, NotAcceptable where that has no picture."""

@@ -83,7 +83,7 @@ class Bridge:
 
     `threads` are as many as the host has for HTTP: a client that reads slowly keeps one of each, and nobody
     else waiting. `decodes` says whether the host is known to decode the arguments of a URL, see
-    `_query_string`.
+    `_query_string`. `scheme` is that by which the host serves, http or https.
     """
 
     def __init__(
@@ -94,9 +94,11 @@ class Bridge:
         *,
         threads: int = 8,
         decodes: bool = True,
+        scheme: str = "http",
     ) -> None:
         self._app = app
         self._server = (server_name, port)
+        self._scheme = scheme
         self._decodes = decodes
         self._stopped = False
         self._queue: queue.SimpleQueue[_Exchange | None] = queue.SimpleQueue()
@@ -202,7 +204,7 @@ class Bridge:
             "CONTENT_LENGTH": str(len(body)),
             "CONTENT_TYPE": headers.get("content-type", ""),
             "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
+            "wsgi.url_scheme": self._scheme,
             "wsgi.input": io.BytesIO(body),
             "wsgi.errors": _Errors(),
             "wsgi.multithread": True,

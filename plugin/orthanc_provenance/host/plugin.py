@@ -121,6 +121,7 @@ class Plugin:
             app,
             threads=int(configuration.get("HttpThreadsCount", _HTTP_THREADS)),
             decodes=bool(orthanc.CheckVersionAdvanced(*_DECODING_ORTHANC)),
+            scheme="https" if configuration.get("SslEnabled") is True else "http",
         )
         self._errands = Errands()
         self._callbacks = Callbacks(
