@@ -235,7 +235,8 @@ def _seal(header: Header, stored: bytes, record: Record) -> str:
 
 def _is_sealed(data: bytes, row: Mapping[str, Any]) -> bool:
     """Whether `data` has the header that was stored for `row`, which still says what that is stamped as."""
-    whole, _, rest = row["seal"].partition(":")
+    seal: str = row["seal"]
+    whole, _, rest = seal.partition(":")
     size, _, digest = rest.partition(":")
     if not digest or len(data) != int(whole):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -172,6 +173,38 @@ def test_rotation_keeps_what_was_signed_valid_and_the_old_secret_nowhere(path: P
     assert again.signer.key_id not in ids(again.retired)
     assert path.stat().st_mode & 0o7777 == 0o600
     assert all(secret not in file.read_bytes() for file in path.parent.rglob("*") if file.is_file())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_key_that_root_rotates_stays_that_of_its_owner(path: Path) -> None:
+    os.chown(path, 4711, 4712)
+
+    rotate_key(path)
+
+    made = [path, retired_folder(path), *retired_folder(path).iterdir()]
+    assert len(made) == 3
+    assert {(file.stat().st_uid, file.stat().st_gid) for file in made} == {(4711, 4712)}
+    assert path.stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_key_that_cannot_be_given_back_to_its_owner_is_not_rotated(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path.read_bytes()
+    owner = os.stat_result((*path.stat()[:4], 4711, 4712, *path.stat()[6:]))
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **how: owner if self == path else stat(self, **how))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+
+    with pytest.raises(KeyFileError, match="cannot be rotated: Operation not permitted"):
+        rotate_key(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [file for file in path.parent.rglob("*") if file.is_file()] == [path]
 
 
 def test_a_retired_key_that_is_removed_is_no_longer_trusted(path: Path) -> None:

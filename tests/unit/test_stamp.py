@@ -19,12 +19,14 @@ from pydicom.tag import Tag
 
 from orthanc_provenance import __version__
 from orthanc_provenance.dicom.digest import pixel_digest
+from orthanc_provenance.dicom.encode import encode_element
 from orthanc_provenance.dicom.header import read_header
+from orthanc_provenance.dicom.scan import Encoding
 from orthanc_provenance.errors import StampError
 from orthanc_provenance.model import Assessment, Axis, Evidence, Modifier, Origin, Privacy, State, Strength
 from orthanc_provenance.stamp.apply import apply
 from orthanc_provenance.stamp.block import CREATOR, DICTIONARY, Stamp, read_stamp, read_stamps
-from orthanc_provenance.stamp.elements import MANUFACTURER, MODEL_NAME, claims_unlabelled
+from orthanc_provenance.stamp.elements import MANUFACTURER, MAX_ITEMS, MODEL_NAME, claims_unlabelled
 
 REVISION = "2026.1"
 CES, PDEC, SYNTHETIC_DATA = 0x0018A001, 0x00080300, 0x0008001C
@@ -275,6 +277,27 @@ def test_a_full_group_is_refused() -> None:
         stamped(encode(dataset))
 
 
+def test_a_block_that_is_reserved_for_nothing_does_not_stand_above_a_stamp() -> None:
+    dataset = image()
+    dataset.add_new(0x009900FF, "LO", CREATOR)
+    dataset.add_new(0x0099FF06, "LO", "no state")
+
+    header = read_header(stamped(encode(dataset)))
+
+    assert [stamp.block for stamp in read_stamps(header)] == [0x10]
+    assert header.text(0x009900FF) == CREATOR
+    assert apply(header, ACQUIRED, REVISION) is None
+
+
+def test_a_stamp_above_which_there_is_no_place_is_named_with_what_to_do() -> None:
+    dataset = image()
+    dataset.add_new(0x009900FF, "LO", CREATOR)
+    dataset.add_new(0x0099FF01, "LO", "original")
+
+    with pytest.raises(StampError, match=r"no free private block .*block FFH; remove .* send the object"):
+        stamped(encode(dataset))
+
+
 # --- stamping twice ---------------------------------------------------------------------------------------
 
 
@@ -285,6 +308,51 @@ def test_stamping_twice_changes_nothing(origin: Origin, syntax: str) -> None:
     first = stamped(encode(image(), syntax), assessment)
 
     assert apply(read_header(first), assessment, REVISION) is None
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED])
+@pytest.mark.parametrize("gone", [(SYNTHETIC_DATA,), (CES,), (PDEC,), (SYNTHETIC_DATA, CES, PDEC)])
+def test_what_a_stamp_has_lost_outside_its_block_is_added_again_and_nothing_else(
+    syntax: str, gone: tuple[int, ...]
+) -> None:
+    whole = stamped(encode(image(), syntax), GENERATED)
+    dataset = decode(whole)
+    for tag in gone:
+        del dataset[tag]
+    data = encode(dataset, syntax)
+
+    again = stamped(data, GENERATED)
+
+    assert decode(again) == decode(whole)
+    assert stamped(data, GENERATED) == again
+    assert apply(read_header(again), GENERATED, REVISION) is None
+
+
+def test_a_stamp_behind_more_items_than_are_looked_at_is_not_added_again() -> None:
+    item = Dataset()
+    item.Manufacturer = "SCANNER"
+    first = stamped(encode(image(ContributingEquipmentSequence=[item] * MAX_ITEMS)), GENERATED)
+
+    assert apply(read_header(first), GENERATED, REVISION) is None
+
+
+def test_an_item_of_another_gateway_that_names_the_state_is_enough() -> None:
+    first = read_header(stamped(encode(image()), GENERATED))
+
+    assert apply(first, GENERATED, "of-another-gateway") is None
+
+
+def test_an_item_is_added_again_where_another_state_is_named_or_the_missing_label_is_not() -> None:
+    for words in (["STATE:original"], ["STATE:ai-generated"]):
+        dataset = decode(stamped(encode(image()), GENERATED))
+        dataset.ContributingEquipmentSequence[0].SoftwareVersions = ["1", "2", *words]
+
+        items = decode(stamped(encode(dataset), GENERATED)).ContributingEquipmentSequence
+
+        assert [list(item.SoftwareVersions)[2:] for item in items] == [
+            words,
+            ["STATE:ai-generated", "LABELLED:NO"],
+        ]
 
 
 def test_a_newer_catalogue_does_not_replace_a_stamp_that_says_the_same() -> None:
@@ -377,6 +445,15 @@ def test_a_stamp_whose_vrs_got_lost_is_still_read() -> None:
     assert apply(header, GENERATED, REVISION) is None
 
 
+def test_of_an_object_that_readers_read_differently_no_stamp_is_enough() -> None:
+    data = stamped(encode(image()))
+    place = read_header(data).elements[0x00991001].start
+    twice = data[:place] + encode_element(0x00991001, b"LO", b"ai-generated", Encoding()) + data[place:]
+
+    with pytest.raises(StampError):
+        apply(read_header(twice), ACQUIRED, REVISION)
+
+
 def test_an_object_without_stamp_has_none() -> None:
     assert read_stamp(read_header(encode(image()))) is None
 
@@ -425,6 +502,17 @@ def test_an_absent_element_that_is_signed_is_not_added() -> None:
     assert SYNTHETIC_DATA not in header
     assert PDEC not in header
     assert header.text(0x00990011) == CREATOR
+    assert apply(header, GENERATED, REVISION) is None
+
+
+def test_what_was_signed_since_a_stamp_lost_it_is_not_added_again() -> None:
+    dataset = decode(stamped(encode(image()), GENERATED))
+    del dataset.ContributingEquipmentSequence
+    mac = Dataset()
+    mac.MACIDNumber, mac.DataElementsSigned = 1, [Tag(CES)]
+    dataset.MACParametersSequence = [mac]
+
+    assert apply(read_header(encode(dataset)), GENERATED, REVISION) is None
 
 
 def test_an_object_whose_signatures_cannot_be_told_is_refused() -> None:

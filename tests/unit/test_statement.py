@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,14 @@ from signed_samples import (
 
 from orthanc_provenance import __version__
 from orthanc_provenance.dicom.digest import pixel_digest
+from orthanc_provenance.dicom.encode import encode_element
 from orthanc_provenance.dicom.header import read_header
+from orthanc_provenance.dicom.scan import Encoding
 from orthanc_provenance.errors import StampError, StatementError
 from orthanc_provenance.model import Origin
 from orthanc_provenance.stamp.apply import apply
 from orthanc_provenance.stamp.block import (
+    CREATOR,
     DICTIONARY,
     EVIDENCE,
     GENERATOR,
@@ -92,6 +97,26 @@ def test_a_statement_is_an_in_toto_statement_about_the_pixels() -> None:
             "previous": digest_of(b"before"),
         },
     }
+
+
+def test_a_statement_repeats_what_the_object_says_in_public() -> None:
+    other = Dataset()
+    other.Manufacturer, other.SoftwareVersions = "ACME", ["STATE:simulated"]
+    plain = image(ContributingEquipmentSequence=[other])
+
+    def said(dataset: Dataset, origin: Origin) -> dict[str, Any]:
+        data = apply(read_header(encode(dataset)), assessed(origin), REVISION, signer=OURS)
+        assert data is not None
+        predicate = payload(_statement_of(data))["predicate"]
+        return {key: predicate[key] for key in ("syntheticData", "namedStates") if key in predicate}
+
+    assert said(plain, Origin.AI_GENERATED) == {"syntheticData": "YES", "namedStates": ["ai-generated"]}
+    assert said(plain, Origin.ACQUIRED) == {"namedStates": ["original"]}
+    assert said(image(SyntheticData="DOE^JOHN"), Origin.SIMULATED) == {
+        "syntheticData": "other",
+        "namedStates": ["simulated"],
+    }
+    assert "namedStates" not in payload(OURS.sign(RICH, SUBJECT, REVISION))["predicate"]
 
 
 def test_it_can_be_verified_by_hand_with_nothing_but_the_published_key() -> None:
@@ -274,6 +299,75 @@ def test_the_digest_of_a_data_set_binds_every_element() -> None:
     assert data_set_digest(read_header(encode(changed))) != digest
 
 
+def of_a_sequence(value: bytes, vr: bytes = b"SQ") -> bytes:
+    """A report whose Contributing Equipment Sequence has these bytes."""
+    data = encode(report())
+    place = next(found.start for tag, found in read_header(data).elements.items() if tag > 0x0018A001)
+    return data[:place] + encode_element(0x0018A001, vr, value, Encoding()) + data[place:]
+
+
+def item(value: bytes) -> bytes:
+    return struct.pack("<HHI", 0xFFFE, 0xE000, len(value)) + value
+
+
+def test_nothing_hides_in_a_sequence_that_stamps_add_to() -> None:
+    maker = encode_element(0x00080070, b"LO", b"SCANNER", Encoding())
+    hidden = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + encode_element(0x00081090, b"LO", b"X", Encoding())
+    written = {
+        digest_of_set(data)
+        for data in (
+            encode(report()),
+            of_a_sequence(item(maker)),
+            of_a_sequence(item(maker + hidden)),
+            of_a_sequence(item(maker) + b"stray bytes."),
+            of_a_sequence(item(maker) * 2),
+            of_a_sequence(item(maker), b"OB"),
+            of_a_sequence(b"X", b"LO"),
+            of_a_sequence(b"Y", b"LO"),
+        )
+    }
+
+    assert len(written) == 8
+
+
+def digest_of_set(data: bytes) -> str:
+    return data_set_digest(read_header(data))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("ManufacturerModelName", "DOE^JOHN"),
+        ("SoftwareVersions", ["1", "2", "DOE^JOHN"]),
+        ("SoftwareVersions", ["1", "2", "STATE:original", "LABELLED:NO", "DOE^JOHN"]),
+        ("PurposeOfReferenceCodeSequence", []),
+        ("StationName", "DOE^JOHN"),
+        ("PurposeOfReferenceCodeSequence>CodeValue", "109100"),
+    ],
+)
+def test_an_item_is_that_of_a_stamp_only_where_it_says_nothing_else(keyword: str, value: object) -> None:
+    stamped = apply(read_header(encode(report())), assessed(Origin.NON_IMAGE), REVISION)
+    assert stamped is not None
+    dataset = decode(stamped)
+    assert digest_of_set(encode(dataset)) == digest_of_set(encode(report()))
+    place = dataset.ContributingEquipmentSequence[0]
+    if ">" in keyword:
+        place, keyword = place.PurposeOfReferenceCodeSequence[0], keyword.partition(">")[2]
+    setattr(place, keyword, value)
+
+    assert digest_of_set(encode(dataset)) != digest_of_set(encode(report()))
+
+
+def test_what_is_in_a_block_and_no_stamp_writes_there_is_bound() -> None:
+    dataset = decode(with_stamp(encode(report()), assessed(Origin.NON_IMAGE)))
+    digest = digest_of_set(encode(dataset))
+    for tag, value in ((0x0099100B, "StyleGAN"), (0x009910FF, "DOE^JOHN"), (0x00990020, CREATOR)):
+        changed = copy.deepcopy(dataset)
+        changed.add_new(tag, "LO", value)
+
+        assert digest_of_set(encode(changed)) != digest
+
+
 @pytest.mark.parametrize("path", real_files(), ids=lambda path: path.stem)
 def test_real_objects_take_a_valid_stamp_that_leaves_their_subject_as_it_was(path: Path) -> None:
     data = path.read_bytes()
@@ -320,6 +414,8 @@ def test_what_is_no_envelope_is_refused_and_never_breaks_the_reader(data: bytes)
         (("predicate", "evidence"), "all"),
         (("predicate", "modifiers"), [1]),
         (("predicate", "previous"), "x"),
+        (("predicate", "syntheticData"), True),
+        (("predicate", "namedStates"), ["perfect"]),
         (("predicate",), []),
         (("subject",), []),
         (("subject",), [{}, {}]),

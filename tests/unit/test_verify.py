@@ -12,11 +12,16 @@ from typing import Any
 
 import pytest
 from dicom_samples import decode, encode, image
+from pydicom.dataset import Dataset
 from signed_samples import OURS, RICH, STRANGER, THEIRS, URI, assessed, with_stamp
 
 import orthanc_provenance
 from orthanc_provenance.cli import main
-from orthanc_provenance.model import Origin
+from orthanc_provenance.dicom.encode import encode_element
+from orthanc_provenance.dicom.header import read_header
+from orthanc_provenance.dicom.scan import Encoding
+from orthanc_provenance.model import Assessment, Origin, Privacy
+from orthanc_provenance.stamp.apply import apply
 from orthanc_provenance.stamp.block import EVIDENCE, STATE
 from orthanc_provenance.stamp.keys import load_keys, make_key, pem_of
 from orthanc_provenance.stamp.statement import Signer
@@ -128,9 +133,6 @@ def test_without_a_stamp_there_is_nothing_to_verify(verify: Callable[..., Any]) 
 
 
 def test_a_removed_stamp_is_told_by_what_is_left_of_it(verify: Callable[..., Any]) -> None:
-    from orthanc_provenance.dicom.header import read_header
-    from orthanc_provenance.stamp.apply import apply
-
     stamped = apply(read_header(encode(image())), ACQUIRED, "test-1")
     assert stamped is not None
     dataset = decode(stamped)
@@ -140,6 +142,203 @@ def test_a_removed_stamp_is_told_by_what_is_left_of_it(verify: Callable[..., Any
 
     assert found["standing"] == "none"
     assert "says original" in found["reasons"][0]
+
+
+# --- what the public half says ----------------------------------------------------------------------------
+
+
+GENERATED = assessed(Origin.AI_GENERATED)
+
+
+def stamped(dataset: Dataset, assessment: Assessment) -> Dataset:
+    """`dataset` with a whole stamp."""
+    data = apply(read_header(encode(dataset)), assessment, "test-1", signer=OURS)
+    assert data is not None
+    return decode(data)
+
+
+def equipment(state: str) -> Dataset:
+    """Our Item in Contributing Equipment Sequence for `state`, as a gateway writes it."""
+    origin = next(origin for origin in Origin if Assessment(origin).state.value == state)
+    item: Dataset = stamped(image(), assessed(origin)).ContributingEquipmentSequence[0]
+    return item
+
+
+def says_not_synthetic(dataset: Dataset) -> None:
+    dataset.SyntheticData = "NO"
+
+
+def says_synthetic(dataset: Dataset) -> None:
+    dataset.SyntheticData = "YES"
+
+
+def names_another_state(dataset: Dataset) -> None:
+    dataset.ContributingEquipmentSequence = [equipment("original")]
+
+
+def names_no_state_that_there_is(dataset: Dataset) -> None:
+    dataset.ContributingEquipmentSequence[0].SoftwareVersions = ["1", "2", "STATE:genuine"]
+
+
+def names_a_further_state(dataset: Dataset) -> None:
+    dataset.ContributingEquipmentSequence.append(equipment("simulated"))
+
+
+@pytest.mark.parametrize("signer", [OURS, STRANGER])
+@pytest.mark.parametrize(
+    ("origin", "change", "named"),
+    [
+        (Origin.AI_GENERATED, says_not_synthetic, "Synthetic Data (0008,001C)"),
+        (Origin.SIMULATED, says_not_synthetic, "Synthetic Data (0008,001C)"),
+        (Origin.AI_GENERATED, names_another_state, "Contributing Equipment Sequence (0018,A001)"),
+        (Origin.AI_GENERATED, names_no_state_that_there_is, "Contributing Equipment Sequence (0018,A001)"),
+        (Origin.AI_GENERATED, names_a_further_state, "Contributing Equipment Sequence (0018,A001)"),
+        (Origin.ACQUIRED, says_synthetic, "Synthetic Data (0008,001C)"),
+        (Origin.ACQUIRED, names_a_further_state, "Contributing Equipment Sequence (0018,A001)"),
+        (Origin.NON_IMAGE, says_synthetic, "Synthetic Data (0008,001C)"),
+    ],
+)
+def test_a_public_half_that_contradicts_what_was_signed_is_altered(
+    verify: Callable[..., Any], signer: Signer, origin: Origin, change: Callable[[Dataset], None], named: str
+) -> None:
+    data = apply(read_header(encode(image())), assessed(origin), "test-1", signer=signer)
+    assert data is not None
+    dataset = decode(data)
+    change(dataset)
+
+    found, status = verify(encode(dataset))
+
+    assert (found["standing"], found["altered"], status) == ("altered", ["stamp"], 1)
+    assert named in found["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("removed", "named"),
+    [
+        ("SyntheticData", "Synthetic Data (0008,001C) is gone"),
+        ("ContributingEquipmentSequence", "Contributing Equipment Sequence (0018,A001) is gone"),
+    ],
+)
+def test_a_public_half_that_was_removed_is_told_and_the_rest_stays_valid(
+    verify: Callable[..., Any], removed: str, named: str
+) -> None:
+    dataset = stamped(image(), GENERATED)
+    delattr(dataset, removed)
+
+    found, status = verify(encode(dataset))
+
+    assert (found["standing"], found["altered"], status) == ("valid", [], 0)
+    assert [named in reason for reason in found["reasons"]] == [True]
+
+
+@pytest.mark.parametrize("value", ["YES", "NO"])
+def test_what_the_sender_said_of_synthetic_data_is_no_alteration(
+    verify: Callable[..., Any], value: str
+) -> None:
+    found, status = verify(encode(stamped(image(SyntheticData=value), GENERATED)))
+
+    assert (found["standing"], status) == ("valid", 0)
+    assert ["said NO when" in reason for reason in found["reasons"]] == ([True] if value == "NO" else [])
+
+
+def test_a_label_that_a_site_adds_and_that_agrees_is_no_alteration(verify: Callable[..., Any]) -> None:
+    for origin, value in ((Origin.ACQUIRED, "NO"), (Origin.AI_DERIVED, "YES")):
+        dataset = stamped(image(), assessed(origin))
+        dataset.SyntheticData = value
+
+        assert verify(encode(dataset))[0]["standing"] == "valid"
+
+
+@pytest.mark.parametrize(("first", "second"), [(ACQUIRED, GENERATED), (GENERATED, ACQUIRED)])
+def test_a_stamp_cannot_be_taken_back_by_removing_its_block(
+    verify: Callable[..., Any], first: Assessment, second: Assessment
+) -> None:
+    dataset = stamped(stamped(image(), first), second)
+    assert verify(encode(dataset))[0]["standing"] == "valid"
+    for tag in [element.tag for element in dataset.group_dataset(0x0099)]:
+        if tag.element == 0x11 or tag.element >> 8 == 0x11:
+            del dataset[tag]
+
+    found, _ = verify(encode(dataset))
+
+    assert (found["standing"], found["stamps"]) == ("altered", 1)
+
+
+def test_what_was_left_of_an_earlier_stamp_when_it_was_signed_is_no_alteration(
+    verify: Callable[..., Any],
+) -> None:
+    dataset = stamped(image(), ACQUIRED)
+    dataset.remove_private_tags()
+    dataset = stamped(dataset, assessed(Origin.ACQUIRED, privacy=Privacy(identity_removed=True)))
+    assert len(dataset.ContributingEquipmentSequence) == 2
+
+    found, _ = verify(encode(dataset))
+
+    assert (found["standing"], found["reasons"]) == ("valid", [])
+
+
+def test_what_digital_signatures_kept_out_of_a_stamp_is_not_missed(verify: Callable[..., Any]) -> None:
+    mac = Dataset()
+    mac.MACIDNumber, mac.DataElementsSigned = 1, [0x0008001C, 0x0018A001]
+
+    found, _ = verify(encode(stamped(image(MACParametersSequence=[mac]), GENERATED)))
+
+    assert (found["standing"], found["reasons"]) == ("valid", [])
+
+
+# --- one meaning for every reader -------------------------------------------------------------------------
+
+
+def test_an_object_that_readers_read_differently_is_altered(verify: Callable[..., Any]) -> None:
+    data = encode(stamped(image(), ACQUIRED))
+    place = read_header(data).elements[0x00991001].start
+    twice = data[:place] + encode_element(0x00991001, b"LO", b"ai-generated", Encoding()) + data[place:]
+
+    found, status = verify(twice)
+
+    assert (found["standing"], status) == ("altered", 1)
+    assert "stamp" in found["altered"]
+    assert "readers disagree" in "; ".join(found["reasons"])
+
+
+@pytest.mark.parametrize("number", [0x00, 0x0B, 0x10, 0xFF])
+def test_an_element_in_the_block_that_no_stamp_writes_is_told(
+    verify: Callable[..., Any], number: int
+) -> None:
+    dataset = stamped(image(), ACQUIRED)
+    dataset.add_new(0x00991000 | number, "LO", "DOE^JOHN")
+
+    found, _ = verify(encode(dataset))
+
+    assert (found["standing"], found["altered"]) == ("altered", ["stamp"])
+    assert f"(0099,10{number:02X})" in found["reasons"][0]
+    assert "DOE" not in "; ".join(found["reasons"])
+
+
+@pytest.mark.parametrize("number", [0x05, 0x09])
+@pytest.mark.parametrize("undefined", [True, False])
+def test_a_sequence_in_place_of_a_value_that_was_not_signed_is_told(
+    verify: Callable[..., Any], number: int, undefined: bool
+) -> None:
+    dataset = stamped(image(), ACQUIRED)
+    dataset.add_new(0x00991000 | number, "SQ", [equipment("original")])
+    dataset[0x00991000 | number].is_undefined_length = undefined
+
+    found, _ = verify(encode(dataset))
+
+    assert (found["standing"], found["altered"]) == ("altered", ["stamp"])
+
+
+def test_nothing_hides_behind_the_name_of_the_private_creator(verify: Callable[..., Any]) -> None:
+    dataset = stamped(image(), ACQUIRED)
+    dataset[0x00990010].value = [dataset[0x00990010].value, "DOE^JOHN"]
+
+    found, _ = verify(encode(dataset))
+
+    assert (found["standing"], found["altered"]) == ("altered", ["stamp"])
+
+
+# --- stamps, files, keys ----------------------------------------------------------------------------------
 
 
 def test_of_several_stamps_the_current_one_counts(verify: Callable[..., Any]) -> None:
@@ -200,6 +399,24 @@ def test_a_folder_is_walked_and_the_worst_file_gives_the_status(
     assert main(arguments) == 1
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in shown] == ["(error)", "valid", "none"]
+
+
+def test_a_name_of_a_file_breaks_no_table_and_forges_no_row(
+    tmp_path: Path, keys: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    good = with_stamp(encode(image()), RICH)
+    for name, data in ((b"\xff.dcm", good), (b"a\nvalid      original", b"x"), (b"b\x1b[2J.dcm", good)):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(data)
+
+    status = main(["verify", str(folder), "--keys", str(keys)])
+
+    out, _ = capsysbinary.readouterr()
+    assert status == 1
+    assert [line.split()[0] for line in out.splitlines()] == [b"(error)", b"valid", b"valid"]
+    assert out.isascii()
+    assert b"\x1b" not in out
 
 
 def test_keys_that_cannot_be_read_end_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

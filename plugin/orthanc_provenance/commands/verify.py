@@ -2,8 +2,14 @@
 
   valid      a trusted key signed what the stamp says, for the pixels that are in the file
   untrusted  nothing speaks against the stamp, but no trusted key has signed it
-  altered    the pixels, the content (of an object without pixels) or the stamp were changed since
+  altered    the pixels, the content (of an object without pixels) or the stamp were changed since, also
+             where Synthetic Data or Contributing Equipment Sequence now contradict it
   none       there is no stamp
+
+Of an image, the pixels are bound and what the stamp says of them. The rest is not: patient, geometry and
+orientation, window, photometric interpretation, overlays and all other elements of the header can be changed
+without a trace. Where parts of the stamp were removed, as tools that remove identity do, it stays valid, and
+the reasons name them.
 
 The keys are those of the gateways that stamped the files: a file, or the address of a gateway's
 /provenance/api/keys, with the user and password that it asks for (https://user:password@host/...).
@@ -30,11 +36,13 @@ from ..errors import ConfigurationError, HeaderError
 from ..stamp.block import Stamp, read_stamps
 from ..stamp.elements import claimed_states
 from ..stamp.foreign import fetch_public_keys
+from ..stamp.public import compare
 from ..stamp.received import check_stamps
 from ..stamp.statement import digest_of
 from ..stamp.trust import NO_STAMP, PIXELS_ALTERED, STAMP_ALTERED, Standing, TrustedKeys, Word
 from .files import walk
 from .manifests import verify_manifest
+from .people import printable
 
 _SOP_INSTANCE = 0x00080018
 _ALTERED, _NOT_VALID = 1, 3
@@ -135,21 +143,23 @@ def current_standing(header: Header, stamps: tuple[Stamp, ...], trusted: Trusted
         digest, unread = None, f"the pixels cannot be read: {problem}"
     current = check_stamps(header, stamps, trusted, digest)[-1]
     if unread:
-        return replace(
-            current,
-            word=Word.ALTERED,
-            reasons=(unread, *current.reasons),
-            altered=tuple(dict.fromkeys((*current.altered, PIXELS_ALTERED))),
-        )
-    earlier = digest_of(stamps[-2].statement) if stamps[1:] and stamps[-2].statement else ""
-    if current.statement is None or current.statement.previous == earlier:
+        current = _altered(current, unread, PIXELS_ALTERED)
+    statement = current.statement
+    if statement is None:
         return current
-    return replace(
-        current,
-        word=Word.ALTERED,
-        reasons=(*current.reasons, "the stamp before it is not the one that was there when it was signed"),
-        altered=tuple(dict.fromkeys((*current.altered, STAMP_ALTERED))),
-    )
+    public = compare(header, statement)
+    for reason in public.wrong:
+        current = _altered(current, reason, STAMP_ALTERED)
+    earlier = digest_of(stamps[-2].statement) if stamps[1:] and stamps[-2].statement else ""
+    if statement.previous != earlier:
+        gone = "the stamp before it is not the one that was there when it was signed"
+        current = _altered(current, gone, STAMP_ALTERED)
+    return replace(current, reasons=(*current.reasons, *public.told))
+
+
+def _altered(standing: Standing, reason: str, what: str) -> Standing:
+    altered = tuple(dict.fromkeys((*standing.altered, what)))
+    return replace(standing, word=Word.ALTERED, reasons=(reason, *standing.reasons), altered=altered)
 
 
 def _show_line(result: dict[str, Any]) -> None:
@@ -157,10 +167,11 @@ def _show_line(result: dict[str, Any]) -> None:
 
 
 def _show_row(result: dict[str, Any]) -> None:
+    # Names of files, and of those that a manifest names, may hold anything.
     if "error" in result:
-        print(f"{'(error)':<10} {result['path']}: {result['error']}")
+        print(printable(f"{'(error)':<10} {result['path']}: {result['error']}"))
         return
     altered = f" ({', '.join(result['altered'])})" if result["altered"] else ""
     state = result["state"] or "-"
     reasons = f"  [{'; '.join(result['reasons'])}]" if result["reasons"] else ""
-    print(f"{result['standing'] + altered:<10} {state:<17} {result['path']}{reasons}")
+    print(printable(f"{result['standing'] + altered:<10} {state:<17} {result['path']}{reasons}"))

@@ -85,6 +85,11 @@ class Stamp:
     statement: bytes = b""
     block: int = field(default=0, compare=False)
 
+    @property
+    def says_something(self) -> bool:
+        """Whether it is one: whoever reserves a block, or fills it with anything else, states nothing."""
+        return bool(self.state or self.origin or self.statement)
+
     def agrees_with(self, assessment: Assessment, digest: str, declaration_uri: str = "") -> bool:
         """Whether a stamp for `assessment` and the pixel digest `digest` would say the same.
 
@@ -165,7 +170,21 @@ def place_block(
             for element, value in values.items():
                 placed[(GROUP << 16) | (block << 8) | element.number] = NewElement(element.vr, value)
             return placed
-    raise StampError("group 0099 has no free private block for a stamp")
+    place = f" above that of the stamp which the object has in block {above:02X}H" if above else ""
+    raise StampError(
+        f"group 0099 has no free private block for a stamp{place}; remove what is not needed from that group "
+        "and send the object again"
+    )
+
+
+def block_tag(block: int, number: int) -> Tag:
+    """The tag (0099,xx`number`) in `block`, 0x10 to 0xFF."""
+    return (GROUP << 16) | (block << 8) | number
+
+
+def block_tags(block: int) -> range:
+    """All tags that the Private Creator of `block` reserves (PS3.5 section 7.8.1)."""
+    return range(block_tag(block, 0), block_tag(block, 0x100))
 
 
 def read_stamp(dataset: Dataset) -> Stamp | None:
@@ -175,16 +194,20 @@ def read_stamp(dataset: Dataset) -> Stamp | None:
 
 
 def read_stamps(dataset: Dataset) -> tuple[Stamp, ...]:
-    """What the stamps in `dataset` say, one for each Private Creator of ours, in order of their blocks."""
+    """What the stamps in `dataset` say, in order of their blocks: one for each Private Creator of ours.
+
+    Not where it reserves its block for nothing: an empty one at the end would leave no place for a stamp.
+    """
     if _CREATOR_TAGS.isdisjoint(dataset.elements):
         return ()
     blocks = (tag & 0xFF for tag in _CREATORS if tag in dataset and dataset.text(tag) == CREATOR)
-    return tuple(_read_block(dataset, block) for block in blocks)
+    found = (_read_block(dataset, block) for block in blocks)
+    return tuple(stamp for stamp in found if stamp.says_something)
 
 
 def _read_block(dataset: Dataset, block: int) -> Stamp:
     def tag(element: BlockElement) -> Tag:
-        return (GROUP << 16) | (block << 8) | element.number
+        return block_tag(block, element.number)
 
     def texts(element: BlockElement) -> tuple[str, ...]:
         return dataset.texts(tag(element))

@@ -7,6 +7,8 @@ the private block survives with the Retain Safe Private Option, hence the declar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from .. import __version__
@@ -20,6 +22,7 @@ from .block import (
     CREATOR,
     GROUP,
     SIGNED_STATEMENT,
+    Stamp,
     block_values,
     long_strings,
     place_block,
@@ -40,15 +43,56 @@ PRIVATE_CREATOR_REFERENCE = 0x00080302
 BLOCK_IDENTIFYING_STATUS = 0x00080303
 CONTRIBUTING_EQUIPMENT_SEQUENCE = 0x0018A001
 PURPOSE_OF_REFERENCE = 0x0040A170
+SOFTWARE_VERSIONS = 0x00181020
+MAX_ITEMS = 1024
+"""Contributing Equipment Items that are looked at."""
 _MANUFACTURER = 0x00080070
 _MODEL_NAME = 0x00081090
-_SOFTWARE_VERSIONS = 0x00181020
 _CODE_VALUE = 0x00080100
 _CODING_SCHEME = 0x00080102
 _CODE_MEANING = 0x00080104
+_UNCOUNTED = 2
+"""Of our Software Versions, those that say who wrote the Item: version and catalogue."""
 
 
-def stamp_elements(
+def public_elements(header: Header, assessment: Assessment, catalogue_revision: str) -> dict[Tag, NewElement]:
+    """The additions of a stamp that everybody reads, those that are not there yet: all but the private block.
+
+    An element that a digital signature covers is left out. Raises StampError where a text cannot be written,
+    and where it cannot be told what a signature covers.
+    """
+    added: dict[Tag, NewElement] = {}
+    if assessment.origin.is_synthetic and SYNTHETIC_DATA not in header:
+        added[SYNTHETIC_DATA] = NewElement(b"CS", b"YES")
+    if not _is_declared_safe(header):
+        added[PRIVATE_CHARACTERISTICS_SEQUENCE] = NewElement(b"SQ", (SAFE_BLOCK,))
+    versions = software_versions(assessment, catalogue_revision)
+    if not _has_equipment(header, versions):
+        added[CONTRIBUTING_EQUIPMENT_SEQUENCE] = NewElement(b"SQ", (equipment_item(versions),))
+    for tag in signed_tags(header) & added.keys():
+        del added[tag]
+    return added
+
+
+def missing_elements(
+    header: Header, stamp: Stamp, assessment: Assessment, catalogue_revision: str
+) -> dict[Tag, NewElement]:
+    """The additions of `public_elements` that are gone from an object whose `stamp` agrees with `assessment`.
+
+    An Item that names the state is enough, whichever version and catalogue it names. Raises as that does.
+    """
+    said = replace(assessment, labelled=stamp.labelled)
+    added = public_elements(header, said, catalogue_revision)
+    if CONTRIBUTING_EQUIPMENT_SEQUENCE in added:
+        words = set(software_versions(said, catalogue_revision)[_UNCOUNTED:])
+        items = header.items(CONTRIBUTING_EQUIPMENT_SEQUENCE, MAX_ITEMS)
+        # Of more Items than are looked at nothing can be told to be gone.
+        if len(items) == MAX_ITEMS or any(words <= set(named) for named in _named_by_us(header)):
+            del added[CONTRIBUTING_EQUIPMENT_SEQUENCE]
+    return added
+
+
+def block_elements(
     header: Header,
     assessment: Assessment,
     catalogue_revision: str,
@@ -56,31 +100,20 @@ def stamp_elements(
     statement: bytes = b"",
     declaration_uri: str = "",
 ) -> dict[Tag, NewElement]:
-    """The additions that make up the stamp of one object, for `dicom.splice.splice`.
+    """The private block of a stamp, above those that are there, for `dicom.splice.splice`.
 
     `digest` is the pixel digest, `""` where the object has no pixels, `statement` the signed one, b"" for
-    none, and `declaration_uri` names the declaration of what made the content, `""` where there is none. An
-    element that a digital signature covers is left out. Raises StampError where a text cannot be written,
-    where group 0099 is full, and where it cannot be told what a signature covers.
+    none, and `declaration_uri` names the declaration of what made the content, `""` where there is none.
+    Raises StampError where a text cannot be written, where group 0099 has no place, and where it cannot be
+    told what a signature covers.
     """
     signed = signed_tags(header)
-    added: dict[Tag, NewElement] = {}
-    if assessment.origin.is_synthetic and SYNTHETIC_DATA not in header:
-        added[SYNTHETIC_DATA] = NewElement(b"CS", b"YES")
-    if not _is_declared_safe(header):
-        added[PRIVATE_CHARACTERISTICS_SEQUENCE] = NewElement(b"SQ", (_SAFE_BLOCK,))
-    versions = software_versions(assessment, catalogue_revision)
-    if not _has_equipment(header, versions):
-        added[CONTRIBUTING_EQUIPMENT_SEQUENCE] = NewElement(b"SQ", (_equipment_item(versions),))
-    for tag in signed & added.keys():
-        del added[tag]
     taken = header.elements.keys() | signed if signed else header.elements
     values = {**block_values(assessment, catalogue_revision, digest, declaration_uri)}
     if statement:
         values[SIGNED_STATEMENT] = statement + b" " * (len(statement) % 2)
     earlier = read_stamp(header)
-    added.update(place_block(taken, taken, values, above=0 if earlier is None else earlier.block))
-    return added
+    return place_block(taken, taken, values, above=0 if earlier is None else earlier.block)
 
 
 def software_versions(assessment: Assessment, catalogue_revision: str) -> tuple[str, ...]:
@@ -96,10 +129,14 @@ def software_versions(assessment: Assessment, catalogue_revision: str) -> tuple[
 
 def claimed_states(header: Header) -> tuple[State, ...]:
     """The states that our Contributing Equipment Items name: what a de-identification leaves of a stamp."""
-    items = header.items(CONTRIBUTING_EQUIPMENT_SEQUENCE)
-    ours = (item for item in items if item.text(_MANUFACTURER) == MANUFACTURER)
-    named = {version for item in ours for version in item.texts(_SOFTWARE_VERSIONS)}
-    return tuple(state for state in State if f"{STATE_PREFIX}{state.value}" in named)
+    words = state_words(header)
+    return tuple(state for state in State if state.value in words)
+
+
+def state_words(header: Header) -> frozenset[str]:
+    """What our Contributing Equipment Items name as a state, be it one or not."""
+    named = (version for versions in _named_by_us(header) for version in versions)
+    return frozenset(word.removeprefix(STATE_PREFIX) for word in named if word.startswith(STATE_PREFIX))
 
 
 def claims_unlabelled(header: Header) -> bool:
@@ -107,13 +144,17 @@ def claims_unlabelled(header: Header) -> bool:
     for stamp in read_stamps(header):
         if stamp.origin is not None and stamp.origin.may_be_labelled and not stamp.labelled:
             return True
-    return any(
-        item.text(_MANUFACTURER) == MANUFACTURER and UNLABELLED in item.texts(_SOFTWARE_VERSIONS)
-        for item in header.items(CONTRIBUTING_EQUIPMENT_SEQUENCE)
-    )
+    return any(UNLABELLED in versions for versions in _named_by_us(header))
 
 
-_SAFE_BLOCK: Item = (
+def _named_by_us(header: Header) -> Iterator[tuple[str, ...]]:
+    """The Software Versions of each Contributing Equipment Item of ours."""
+    for item in header.items(CONTRIBUTING_EQUIPMENT_SEQUENCE, MAX_ITEMS):
+        if item.text(_MANUFACTURER) == MANUFACTURER:
+            yield item.texts(SOFTWARE_VERSIONS)
+
+
+SAFE_BLOCK: Item = (
     (PRIVATE_GROUP_REFERENCE, NewElement(b"US", GROUP)),
     (PRIVATE_CREATOR_REFERENCE, NewElement(b"LO", CREATOR.encode("ascii"))),
     (BLOCK_IDENTIFYING_STATUS, NewElement(b"CS", b"SAFE")),
@@ -122,7 +163,7 @@ _SAFE_BLOCK: Item = (
 
 
 @lru_cache(maxsize=64)
-def _equipment_item(versions: tuple[str, ...]) -> Item:
+def equipment_item(versions: tuple[str, ...]) -> Item:
     """A gateway that coerces attributes names itself as Modifying Equipment (PS3.3 section C.12.1.1.5)."""
     purpose: Item = (
         (_CODE_VALUE, NewElement(b"SH", MODIFYING_EQUIPMENT.value.encode("ascii"))),
@@ -132,7 +173,7 @@ def _equipment_item(versions: tuple[str, ...]) -> Item:
     return (
         (_MANUFACTURER, NewElement(b"LO", MANUFACTURER.encode("ascii"))),
         (_MODEL_NAME, NewElement(b"LO", MODEL_NAME.encode("ascii"))),
-        (_SOFTWARE_VERSIONS, NewElement(b"LO", long_strings(versions))),
+        (SOFTWARE_VERSIONS, NewElement(b"LO", long_strings(versions))),
         (PURPOSE_OF_REFERENCE, NewElement(b"SQ", (purpose,))),
     )
 
@@ -149,6 +190,6 @@ def _has_equipment(dataset: Dataset, versions: tuple[str, ...]) -> bool:
     return any(
         item.text(_MANUFACTURER) == MANUFACTURER
         and item.text(_MODEL_NAME) == MODEL_NAME
-        and item.texts(_SOFTWARE_VERSIONS) == versions
-        for item in dataset.items(CONTRIBUTING_EQUIPMENT_SEQUENCE)
+        and item.texts(SOFTWARE_VERSIONS) == versions
+        for item in dataset.items(CONTRIBUTING_EQUIPMENT_SEQUENCE, MAX_ITEMS)
     )

@@ -102,15 +102,19 @@ def make_key(path: Path) -> None:
 def rotate_key(path: Path) -> Keys:
     """Retire the private key at `path` and put a new one in its place; the gateway uses it once it restarts.
 
-    The private half of the old key is gone then, so that nobody can sign with it. Raises KeyFileError; the
-    old key is in place until the last step.
+    The private half of the old key is gone then, so that nobody can sign with it. Whoever rotates, the files
+    belong to the owner of the old key: Orthanc must be able to read them. Raises KeyFileError; the old key is
+    in place until the last step.
     """
     old = _load(path).public_key()
     folder = retired_folder(path)
     try:
-        folder.mkdir(mode=0o755, exist_ok=True)
-        _replace(folder / f"{public_key(old).keyid}.pem", _public_pem(old), mode=0o644)
-        _replace(path, _private_pem(Ed25519PrivateKey.generate()), mode=0o600)
+        owner = path.stat()
+        if not folder.is_dir():
+            folder.mkdir(mode=0o755)
+            _give(folder, owner)
+        _replace(folder / f"{public_key(old).keyid}.pem", _public_pem(old), 0o644, owner)
+        _replace(path, _private_pem(Ed25519PrivateKey.generate()), 0o600, owner)
     except OSError as problem:
         raise KeyFileError(f"the signing key {path} cannot be rotated: {problem.strerror}") from problem
     return load_keys(path)
@@ -223,11 +227,25 @@ def _public_pem(key: Ed25519PublicKey) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    """Raises OSError, and KeyFileError as `_write_aside` does."""
+def _replace(path: Path, content: bytes, mode: int, owner: os.stat_result) -> None:
+    """Put `content` in place of `path`, as a file of `owner`. Raises OSError, and KeyFileError as
+    `_write_aside` does; what was there before stays then, and nothing else.
+    """
     temporary = _write_aside(path, content)
-    temporary.chmod(mode)
-    temporary.replace(path)
+    try:
+        _give(temporary, owner)
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink()
+        raise
+
+
+def _give(path: Path, owner: os.stat_result) -> None:
+    """Raises OSError where only root may do that."""
+    found = path.stat()
+    if (found.st_uid, found.st_gid) != (owner.st_uid, owner.st_gid):
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _write_aside(path: Path, content: bytes) -> Path:

@@ -68,7 +68,7 @@ def weigh(assessment: Assessment, header: Header, trusted: TrustedKeys, digest: 
 def check_stamps(
     header: Header, stamps: tuple[Stamp, ...], trusted: TrustedKeys, digest: str | None
 ) -> tuple[Standing, ...]:
-    """How each of `stamps`, all of the object of `header`, stands. Raises HeaderTooLarge."""
+    """How each of `stamps`, all of the object of `header`, stands."""
     if not stamps:
         return ()
     subject = None if digest is None else subject_of(header, digest)

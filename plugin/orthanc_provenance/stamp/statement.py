@@ -48,6 +48,20 @@ class Subject(NamedTuple):
     digest: str
 
 
+class PublicHalf(NamedTuple):
+    """What a stamped object says outside the private block, where everybody reads it.
+
+    `synthetic_data` is the value of SyntheticData (0008,001C), `YES`, `NO`, `other`, or `""` where it has
+    none; `states` are those that our Items in Contributing Equipment Sequence name, in the order of `State`.
+    """
+
+    synthetic_data: str = ""
+    states: tuple[State, ...] = ()
+
+
+NOTHING_PUBLIC = PublicHalf()
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """What a statement says, whoever signed it. `previous` is the SHA-256 of the one before it, or `""`."""
@@ -63,6 +77,7 @@ class Statement:
     software_version: str
     declaration_uri: str
     previous: str
+    public: PublicHalf
 
 
 class Signer:
@@ -84,10 +99,12 @@ class Signer:
         catalogue_revision: str,
         declaration_uri: str = "",
         previous: bytes = b"",
+        public: PublicHalf = NOTHING_PUBLIC,
     ) -> bytes:
         """The statement that `subject` is what `assessment` says, as the canonical JSON of its envelope.
 
-        `previous` is the statement of the stamp before this one, b"" where there is none.
+        `previous` is the statement of the stamp before this one, b"" where there is none, and `public` what
+        the object says in public when it has its stamp.
         """
         predicate: dict[str, Any] = {
             "state": assessment.state.value,
@@ -103,6 +120,10 @@ class Signer:
             predicate["declaration"] = declaration_uri
         if previous:
             predicate["previous"] = digest_of(previous)
+        if public.synthetic_data:
+            predicate["syntheticData"] = public.synthetic_data
+        if public.states:
+            predicate["namedStates"] = [state.value for state in public.states]
         content = {
             "_type": STATEMENT_TYPE,
             "subject": [{"name": subject.name, "digest": {"sha256": subject.digest.removeprefix(_DIGEST)}}],
@@ -206,6 +227,10 @@ def _statement(subject: Mapping[str, Any], predicate: Mapping[str, Any]) -> Stat
         software_version=_text(predicate["softwareVersion"]),
         declaration_uri=_text(predicate.get("declaration", "")),
         previous=previous,
+        public=PublicHalf(
+            _text(predicate.get("syntheticData", "")),
+            tuple(map(State, _texts(predicate.get("namedStates", [])))),
+        ),
     )
 
 

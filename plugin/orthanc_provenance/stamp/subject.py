@@ -11,40 +11,46 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from ..dicom.dataset import Dataset
+from ..dicom.encode import IMPLICIT_LITTLE_ENDIAN, encode_items
 from ..dicom.header import Header
-from ..dicom.scan import Tag
-from .block import CREATOR, DICTIONARY, GROUP
+from ..dicom.scan import Element, Encoding, Tag, item_bounds, scan_elements
+from ..errors import HeaderError, StampError
+from ..model import State
+from .block import DICTIONARY, GENERATOR, GROUP, block_tag, read_stamps
 from .elements import (
     CONTRIBUTING_EQUIPMENT_SEQUENCE,
-    MANUFACTURER,
     PRIVATE_CHARACTERISTICS_SEQUENCE,
-    PRIVATE_CREATOR_REFERENCE,
-    PRIVATE_GROUP_REFERENCE,
+    SAFE_BLOCK,
+    SOFTWARE_VERSIONS,
+    STATE_PREFIX,
     SYNTHETIC_DATA,
+    UNLABELLED,
+    equipment_item,
 )
 from .statement import DATA_SET, PIXELS, Subject
 
 _LENGTH_TO_END = 0x00080001
-_MANUFACTURER = 0x00080070
-_OUR_ITEM = frozenset((_MANUFACTURER, 0x00081090, 0x00181020, 0x0040A170))
-_NUMBERS = frozenset(element.number for element in DICTIONARY)
+_NUMBERS = tuple(element.number for element in DICTIONARY if element is not GENERATOR)
+_STATES = frozenset(f"{STATE_PREFIX}{state.value}" for state in State)
+_SHARED = (CONTRIBUTING_EQUIPMENT_SEQUENCE, PRIVATE_CHARACTERISTICS_SEQUENCE)
+_SEQUENCES = (b"SQ", b"UN", b"")
 _MAX_ITEMS = 10_000
+_MAX_OURS = 1024
+"""Bytes that no Item of ours exceeds: three values of at most 64 characters, and what never changes."""
+_ITEM_HEAD = 8
 
 
 def subject_of(header: Header, digest: str) -> Subject:
-    """The subject of a statement on the object of `header`, whose `dicom.digest.pixel_digest` is `digest`.
-
-    Raises HeaderTooLarge.
-    """
+    """The subject of a statement on the object of `header`, whose `dicom.digest.pixel_digest` is `digest`."""
     return Subject(PIXELS, digest) if digest else Subject(DATA_SET, data_set_digest(header))
 
 
 def data_set_digest(header: Header) -> str:
     """The digest of a data set without its stamps, `sha256:` and 64 hexadecimal digits.
 
-    Left out are SyntheticData, which a stamp may have added, our blocks, our Items in the Contributing
-    Equipment and Private Data Element Characteristics Sequences, and lengths that count what a stamp adds.
+    Left out are SyntheticData, which a stamp may have added and its statement names, our blocks, our Items in
+    the Contributing Equipment and Private Data Element Characteristics Sequences, and lengths that count what
+    a stamp adds. An Item is ours where it is what a stamp writes, byte for byte: nothing hides in it.
     """
     view = memoryview(header.buffer)
     digest = hashlib.sha256()
@@ -52,35 +58,64 @@ def data_set_digest(header: Header) -> str:
     for tag, element in header.elements.items():
         if tag in ours or tag in (SYNTHETIC_DATA, _LENGTH_TO_END) or not tag & 0xFFFF:
             continue
-        if tag in (CONTRIBUTING_EQUIPMENT_SEQUENCE, PRIVATE_CHARACTERISTICS_SEQUENCE):
-            for item in header.items(tag, _MAX_ITEMS):
-                if not _is_ours(item):
-                    _add_item(digest, tag, item)
+        if tag in _SHARED and element.vr in _SEQUENCES:
+            rest = b"".join(_without_ours(header, tag, element))
+            # A stamp adds the whole sequence where there is none.
+            if rest:
+                digest.update(tag.to_bytes(4, "big") + len(rest).to_bytes(4, "big") + element.vr + rest)
         else:
             digest.update(view[element.start : element.end])
     digest.update(view[header.pixel_start :])
     return "sha256:" + digest.hexdigest()
 
 
-def _add_item(digest: hashlib._Hash, tag: Tag, item: Dataset) -> None:
-    parts = [item.buffer[element.start : element.end] for element in item.elements.values()]
-    digest.update(tag.to_bytes(4, "big") + sum(map(len, parts)).to_bytes(4, "big"))
-    digest.update(b"".join(parts))
+def _without_ours(header: Header, tag: Tag, element: Element) -> Iterator[bytes]:
+    """The value of a sequence in pieces, without the Items of ours; all of it where it is malformed."""
+    buffer, position = header.buffer, element.value
+    for start, end in _items(header, element):
+        ours = _written_by_us(header, tag, element, start, end)
+        if ours and ours == buffer[start - _ITEM_HEAD : end]:
+            yield buffer[position : start - _ITEM_HEAD]
+            position = end
+    yield buffer[position : element.end]
 
 
-def _is_ours(item: Dataset) -> bool:
-    if item.text(PRIVATE_CREATOR_REFERENCE) == CREATOR:
-        return item.integers(PRIVATE_GROUP_REFERENCE) == (GROUP,)
-    return item.elements.keys() == _OUR_ITEM and item.text(_MANUFACTURER) == MANUFACTURER
+def _items(header: Header, element: Element) -> tuple[tuple[int, int], ...]:
+    """Start and end of each Item; none where one of them, or the sequence, is malformed."""
+    try:
+        return tuple(item_bounds(header.buffer, element, _encoding(header, element), _MAX_ITEMS))
+    except HeaderError:
+        return ()
+
+
+def _encoding(header: Header, element: Element) -> Encoding:
+    # PS3.5 section 6.2.2: a Sequence whose VR was not known is Implicit VR Little Endian inside.
+    return IMPLICIT_LITTLE_ENDIAN if element.vr == b"UN" else header.encoding
+
+
+def _written_by_us(header: Header, tag: Tag, element: Element, start: int, end: int) -> bytes:
+    """The Item that a stamp would have written in place of the one whose value is `start` to `end`."""
+    encoding = _encoding(header, element)
+    if tag == PRIVATE_CHARACTERISTICS_SEQUENCE:
+        return encode_items((SAFE_BLOCK,), encoding)
+    if end - start > _MAX_OURS:
+        return b""
+    try:
+        found = scan_elements(header.buffer, start, end, encoding).elements.get(SOFTWARE_VERSIONS)
+        value = b"" if found is None else header.buffer[found.value : found.end]
+        versions = tuple(value.decode("ascii").rstrip(" ").split("\\"))
+        words = versions[2:]
+        if not words or words[0] not in _STATES or words[1:] not in ((), (UNLABELLED,)):
+            return b""
+        return encode_items((equipment_item(versions),), encoding)
+    except (HeaderError, StampError, UnicodeDecodeError):
+        return b""
 
 
 def _block_tags(header: Header) -> frozenset[Tag]:
-    return frozenset(_iterate_block_tags(header))
-
-
-def _iterate_block_tags(header: Header) -> Iterator[Tag]:
-    for creator in range((GROUP << 16) | 0x10, (GROUP << 16) | 0x100):
-        if creator in header and header.text(creator) == CREATOR:
-            yield creator
-            for number in _NUMBERS:
-                yield (GROUP << 16) | ((creator & 0xFF) << 8) | number
+    """The tags that stamps take; others in their blocks are no part of a stamp."""
+    return frozenset(
+        tag
+        for stamp in read_stamps(header)
+        for tag in ((GROUP << 16) | stamp.block, *(block_tag(stamp.block, number) for number in _NUMBERS))
+    )

@@ -12,10 +12,13 @@ from enum import StrEnum
 
 from securesystemslib.signer import SSlibKey
 
-from ..dicom.dataset import Dataset
+from ..dicom.dataset import tag_name
+from ..dicom.header import Header
+from ..dicom.scan import Tag
 from ..errors import StatementError
 from .block import (
     CATALOGUE_REVISION,
+    CREATOR,
     DECLARATION_URI,
     EVIDENCE,
     GROUP,
@@ -25,9 +28,12 @@ from .block import (
     ORIGIN,
     PIXEL_DIGEST,
     PRIVACY,
+    SIGNED_STATEMENT,
     STATE,
     BlockElement,
     Stamp,
+    block_tag,
+    block_tags,
 )
 from .statement import DATA_SET, PIXELS, Statement, Subject, key_of, open_envelope, read_statement, verify
 
@@ -44,6 +50,7 @@ class Word(StrEnum):
 PIXELS_ALTERED = "pixels"
 CONTENT_ALTERED = "content"
 STAMP_ALTERED = "stamp"
+_AMBIGUOUS = "tags repeat or descend: readers disagree about what it says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +102,28 @@ class TrustedKeys:
         sources = (self._own, *self._foreign.values())
         return next((keys[key_id] for keys in sources if key_id in keys), None)
 
-    def check(self, dataset: Dataset, stamp: Stamp | None, subject: Subject | None) -> Standing:
-        """How `stamp`, read from `dataset`, stands; `subject` is that of the object as it is now.
+    def check(self, header: Header, stamp: Stamp | None, subject: Subject | None) -> Standing:
+        """How `stamp`, read from `header`, stands; `subject` is that of the object as it is now.
 
         Without `subject`, where the pixels have not been looked at yet, no stamp is valid. Never raises.
         """
         if stamp is None:
             return NO_STAMP
+        if not header.ordered:
+            return Standing(Word.ALTERED, (_AMBIGUOUS,), (STAMP_ALTERED,))
         if not stamp.statement:
             altered = _altered_pixels(stamp.pixel_digest, subject)
             reasons = (*altered.values(), "the stamp is not signed: it is the claim of whoever wrote it")
             return Standing(Word.ALTERED if altered else Word.UNTRUSTED, reasons, tuple(altered))
-        return self._check_statement(dataset, stamp, subject)
+        return self._check_statement(header, stamp, subject)
 
-    def _check_statement(self, dataset: Dataset, stamp: Stamp, subject: Subject | None) -> Standing:
+    def _check_statement(self, header: Header, stamp: Stamp, subject: Subject | None) -> Standing:
         try:
             envelope = open_envelope(stamp.statement)
             statement = read_statement(envelope.payload)
         except StatementError as problem:
             return Standing(Word.ALTERED, (str(problem),), (STAMP_ALTERED,))
-        key_id, reasons = key_of(envelope), list(_differences(dataset, stamp, statement))
+        key_id, reasons = key_of(envelope), list(_differences(header, stamp, statement))
         key = self.find(key_id)
         signed = key is not None and verify(envelope, key)
         if key is not None and not signed:
@@ -134,14 +143,28 @@ class TrustedKeys:
 NO_KEYS = TrustedKeys()
 
 
-def _differences(dataset: Dataset, stamp: Stamp, statement: Statement) -> Iterator[str]:
+def _differences(header: Header, stamp: Stamp, statement: Statement) -> Iterator[str]:
     """In which words the block differs from what was signed."""
-    for element, value in _signed_values(statement).items():
-        tag = (GROUP << 16) | (stamp.block << 8) | element.number
-        if dataset.raw(tag).rstrip(b" \0") != value.encode("utf-8", "surrogatepass"):
-            yield f"{element.name} ({GROUP:04X},{stamp.block:02X}{element.number:02X}) is not what was signed"
+    signed = _signed_values(statement)
+    for element, value in signed.items():
+        tag = block_tag(stamp.block, element.number)
+        written = header.raw(tag).rstrip(b" \0")
+        if written != value.encode("utf-8", "surrogatepass") or _has_items(header, tag):
+            yield f"{element.name} {tag_name(tag)} is not what was signed"
+    creator = (GROUP << 16) | stamp.block
+    if header.raw(creator).strip(b" \0") != CREATOR.encode("ascii"):
+        yield f"Private Creator {tag_name(creator)} says more than that the block is one of a stamp"
+    known = {block_tag(stamp.block, element.number) for element in (*signed, SIGNED_STATEMENT)}
+    for tag in sorted(header.elements.keys() & set(block_tags(stamp.block)) - known):
+        yield f"{tag_name(tag)} was not there when it was signed: no stamp has such an element"
     if statement.state.origin is not statement.origin:
         yield "the state that was signed belongs to another origin"
+
+
+def _has_items(header: Header, tag: Tag) -> bool:
+    """Whether the element holds Items, and so what `Dataset.raw` does not give."""
+    element = header.elements.get(tag)
+    return element is not None and (element.undefined or element.vr == b"SQ")
 
 
 def _signed_values(statement: Statement) -> dict[BlockElement, str]:
