@@ -65,6 +65,10 @@ class Unreadable(ProvenanceError):  # noqa: N818 - what the archive answers
     """The archive holds the instance and cannot read its file, as on a broken disk."""
 
 
+class Withdrawn(ProvenanceError):  # noqa: N818 - what the gate answers
+    """What was announced in an answer may not leave any more: the answer breaks off, and is not whole."""
+
+
 class ArchiveUnavailable(ProvenanceError):  # noqa: N818 - what the archive answers
     """The archive answers nothing at all for now: nothing can be said about what it holds."""
 

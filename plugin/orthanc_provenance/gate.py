@@ -6,11 +6,12 @@ and an instance that is just arriving do not exist for research (DESIGN section 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
@@ -25,6 +26,20 @@ ReadSome = Callable[[list[str]], Generator[bytes | None, None, None]]
 
 _BATCH = 16
 _BATCH_BYTES = 8 << 20
+_FRESH_SECONDS = 1.0
+
+
+class Taken(NamedTuple):
+    """What was read of an instance that may leave, and its row; None and {} where it may not leave any more.
+
+    `announcements` and `decided` (`time.monotonic`) tell when that was decided.
+    """
+
+    released: Released
+    data: bytes | None
+    row: dict[str, Any]
+    announcements: int
+    decided: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,55 +130,67 @@ class View:
 
     def read(self, released: Released, read: Callable[[str], bytes]) -> tuple[bytes, dict[str, Any]] | None:
         """The bytes of one instance by `read`, with its row; None where it may not leave (any more)."""
-        for _, data, row in self.read_all((released,), lambda instances: (read(one) for one in instances)):
-            return data, row
+        for taken in self.read_all((released,), lambda instances: (read(one) for one in instances)):
+            if taken.data is not None:
+                return taken.data, taken.row
         return None
 
-    def read_all(
-        self, found: Iterable[Released], read: ReadSome
-    ) -> Generator[tuple[Released, bytes, dict[str, Any]], None, None]:
+    def read_all(self, found: Iterable[Released], read: ReadSome) -> Generator[Taken, None, None]:
         """What may leave of `found`, in its order: its bytes by `read`, and its row.
 
-        `read` gives the bytes of instances in their order, None for one that is left out.
+        `read` gives the bytes of instances in their order, None for one that is stored no more.
 
         Asked before and after the bytes are read, because an object may be replaced at any moment: what was
         read is then neither the object of the first answer nor of the second unless both release it. After
         the first, for which somebody waits, some are read at a time, so that they share their questions to
-        the index.
+        the index. Whoever hands one out later asks `may_leave` again.
         """
         waiting, amount = deque(found), 1
         while waiting:
             batch = [waiting.popleft() for _ in range(min(amount, len(waiting)))]
-            taken, left = self._read(batch, read)
+            read_ones, left = self._read(batch, read)
             # What the batch has no room for is asked for anew.
             waiting.extendleft(reversed(left))
-            read_ones = [one for one, _ in taken]
-            rows = self._search.assessed(self._free(read_ones))
+            announcements, decided = self._pending.announcements, time.monotonic()
+            rows = self._search.assessed(self._free([one for one, data in read_ones if data is not None]))
             # Asked again: what is announced while the index answers must count.
-            after = frozenset(self._free(read_ones))
+            after = frozenset(self._free([one for one, _ in read_ones]))
             amount = _BATCH
-            while taken:
-                one, data = taken.pop(0)
-                if one.instance in after and one.instance in rows:
-                    yield one, data, rows[one.instance]
+            while read_ones:
+                one, data = read_ones.pop(0)
+                row = rows.get(one.instance) if one.instance in after else None
+                yield Taken(one, None if row is None else data, row or {}, announcements, decided)
                 # What was given out must not wait in memory while the next is read.
                 del data
 
+    def may_leave(self, taken: Taken) -> bool:
+        """Whether what was read may leave still: a client may take its time, and the answer with it."""
+        if not self._free([taken.released]):
+            return False
+        # Verdicts change by what arrives; by anything else they may be a moment old.
+        unchanged = taken.announcements == self._pending.announcements
+        if unchanged and time.monotonic() - taken.decided < _FRESH_SECONDS:
+            return True
+        return taken.released.instance in self._search.visible([taken.released.instance])
+
     def _read(
         self, batch: list[Released], read: ReadSome
-    ) -> tuple[list[tuple[Released, bytes]], list[Released]]:
-        """The bytes of what may leave of `batch` now, and the rest of it, once there are enough bytes."""
+    ) -> tuple[list[tuple[Released, bytes | None]], list[Released]]:
+        """The bytes of `batch`, None of what may not leave now, and the rest of it once there are enough."""
         before = self._search.visible(self._free(batch))
-        ones = [one for one in batch if one.instance in before]
-        taken: list[tuple[Released, bytes]] = []
+        taken: list[tuple[Released, bytes | None]] = []
         size = 0
-        with closing(read([one.instance for one in ones])) as reading:
-            for number, data in enumerate(reading, 1):
+        with closing(read([one.instance for one in batch if one.instance in before])) as reading:
+            for number, one in enumerate(batch, 1):
+                if one.instance not in before:
+                    taken.append((one, None))
+                    continue
+                data = next(reading)
                 if data is not None:
-                    taken.append((ones[number - 1], data))
+                    taken.append((one, data))
                     size += len(data)
                 if size >= _BATCH_BYTES:
-                    return taken, ones[number:]
+                    return taken, batch[number:]
                 del data
         return taken, []
 

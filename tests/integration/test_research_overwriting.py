@@ -63,7 +63,7 @@ class Readers:
             http.auth = self.server.researcher
             while not self._ended.is_set():
                 answer = http.get(f"{self.server.url}{RESEARCH}{path}", timeout=60)
-                if answer.status_code not in (200, 404):
+                if answer.status_code not in (200, 404, 503):
                     self.problems.append(f"{path} answers {answer.status_code}: {answer.text[:200]}")
                 for secret in (SECRET, GENERATOR, "ai-generated"):
                     if secret.encode() in answer.content:

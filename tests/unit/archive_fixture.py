@@ -114,7 +114,7 @@ class Archive:
         )
         self.gate = Gate(self.engine, self.pending, lambda: self.writer.failure)
         self.settings = Settings(routes=self.routes, **self.more)
-        services = Services(
+        self.services = services = Services(
             *(self.settings, self.gate, self.read, stamp),
             restamp=stamp,
             codec=self.codec,

@@ -56,6 +56,19 @@ def test_a_research_user_reaches_nothing_else(path: str) -> None:
     assert not Lock(SETTINGS).allows(claim("ada"), path)
 
 
+@pytest.mark.parametrize("user", ["ada", "admin", ""])
+@pytest.mark.parametrize(
+    "path",
+    ["/research/dicom-web/studies", "/second/dicom-web", "/provenance/api/keys", "/provenance/api/keys/"],
+)
+def test_nobody_sends_anything_to_what_is_only_read(user: str, path: str) -> None:
+    assert not Lock(SETTINGS).allows(claim(user), path, reads=False)
+
+
+def test_clinical_paths_are_written_to_as_ever() -> None:
+    assert Lock(SETTINGS).allows(claim("admin"), "/instances", reads=False)
+
+
 def test_a_user_of_two_routes_reaches_both_roots() -> None:
     lock = Lock(SETTINGS)
 

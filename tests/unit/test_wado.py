@@ -18,13 +18,14 @@ from archive_fixture import (
     Archive,
     make_record,
 )
-from dicom_samples import BIG_ENDIAN, EXPLICIT, IMPLICIT
+from dicom_samples import BIG_ENDIAN, EXPLICIT, IMPLICIT, encode, image
 from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
 from werkzeug.test import TestResponse
 
 from orthanc_provenance.dicom.header import read_header
-from orthanc_provenance.errors import IndexUnavailable
+from orthanc_provenance.doors.leaving import Leaving
+from orthanc_provenance.errors import IndexUnavailable, Withdrawn
 from orthanc_provenance.index.writer import Put
 from orthanc_provenance.stamp.block import read_stamp
 
@@ -162,7 +163,7 @@ def test_the_stored_transfer_syntax_may_be_asked_for(archive: Archive) -> None:
     assert archive.get(alone, Accept=f"{MULTIPART}; transfer-syntax={BIG_ENDIAN}").status_code == 200
 
 
-def test_an_instance_that_closes_in_mid_stream_is_left_out(archive: Archive) -> None:
+def test_an_answer_breaks_off_where_an_instance_closes_in_mid_stream(archive: Archive) -> None:
     ids = [archive.put("1.2", "1.2.1", f"1.2.1.{number}") for number in (1, 2, 3)]
     archive.flush()
     second = make_record(archive.stored[ids[1]], ORIGINAL)
@@ -172,7 +173,62 @@ def test_an_instance_that_closes_in_mid_stream_is_left_out(archive: Archive) -> 
             archive.pending.announce(second, thread=1, closes_study=False)
 
     archive.on_read = close
-    assert [one.SOPInstanceUID for one in objects(archive.get("/studies/1.2"))] == ["1.2.1.1", "1.2.1.3"]
+    with pytest.raises(Withdrawn):
+        archive.get("/studies/1.2").get_data()
+
+
+def test_what_closes_before_anything_is_sent_is_left_out(archive: Archive) -> None:
+    ids = [archive.put("1.2", "1.2.1", f"1.2.1.{number}") for number in (1, 2, 3)]
+    archive.flush()
+    first = make_record(archive.stored[ids[0]], ORIGINAL)
+
+    def close(instance: str) -> None:
+        if instance == ids[0]:
+            archive.pending.announce(first, thread=1, closes_study=False)
+
+    archive.on_read = close
+    assert [one.SOPInstanceUID for one in objects(archive.get("/studies/1.2"))] == ["1.2.1.2", "1.2.1.3"]
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_nothing_leaves_a_study_that_was_blocked_while_the_client_took_its_time(
+    archive: Archive, is_written: bool
+) -> None:
+    for number in range(8):
+        archive.put("1.2", "1.2.1", f"1.2.1.{number}")
+    archive.flush()
+    leaving = Leaving(archive.services, archive.gate.view(archive.routes[0]), ("1.2", "", ""))
+    answer = leaving.instances()
+    next(answer)
+    next(answer)
+    # All eight are read by now, and the decision is fresh.
+    uids = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.2", "SOPInstanceUID": "1.2.2.1"}
+    arriving = encode(image(**uids))
+    archive.pending.announce(make_record(arriving, UNLABELLED), thread=1, closes_study=True)
+    if is_written:
+        instance = archive.put_bytes(arriving, UNLABELLED)
+        archive.flush()
+        archive.pending.written([(instance, 1)])
+        assert not archive.pending.closed_studies()
+
+    with pytest.raises(Withdrawn):
+        next(answer)
+
+
+def test_a_verdict_that_changed_otherwise_is_noticed_a_moment_later(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orthanc_provenance.gate._FRESH_SECONDS", 0.0)
+    ids = [archive.put("1.2", "1.2.1", f"1.2.1.{number}") for number in range(8)]
+    archive.flush()
+    leaving = Leaving(archive.services, archive.gate.view(archive.routes[0]), ("1.2", "", ""))
+    answer = leaving.instances()
+    next(answer)
+    archive.writer.submit(Put(make_record(archive.stored[ids[7]], UNLABELLED)))
+    archive.flush()
+
+    with pytest.raises(Withdrawn):
+        next(answer)
 
 
 def test_an_instance_replaced_while_it_is_read_is_left_out(archive: Archive) -> None:

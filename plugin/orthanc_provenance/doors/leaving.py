@@ -14,8 +14,8 @@ from ..dicom.dataset import MAX_IN_ITEMS
 from ..dicom.digest import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, PIXEL_DATA
 from ..dicom.header import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header, read_header
 from ..dicom.scan import Encoding, scan_elements
-from ..errors import HeaderError, NotEncodable, NotStored, StampError
-from ..gate import View
+from ..errors import HeaderError, NotEncodable, NotStored, StampError, Withdrawn
+from ..gate import Taken, View
 from ..index.query import Released
 from .ahead import ahead, in_pairs
 from .negotiate import ANY, Representation
@@ -29,6 +29,7 @@ _PREAMBLE = 132
 _TRANSFER_SYNTAX = 0x00020010
 _DATASET = 0x00030000
 _T = TypeVar("_T")
+Also = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +54,39 @@ class Leaving:
         self._view = view
         self.found = view.released(*(uid and check_uid(uid) for uid in uids))
 
-    def instances(self, also: Callable[[str], None] | None = None) -> Iterator[Instance]:
+    def instances(self, also: Also | None = None) -> Iterator[Instance]:
         """Every instance that may leave, in the order of `found`; some are read ahead.
 
-        `also` is called with Orthanc's identifier of each while the gate watches, on another thread: whatever
-        else is read of the object there belongs to what is given out, or nothing is. Raises Unreadable where
-        a file is lost: an answer without it would pass for the whole.
+        `also` is called with Orthanc's identifier and the stored bytes of each while the gate watches, on
+        another thread: whatever else is read of the object there belongs to what is given out, or nothing is.
+        What may not leave any more before the first is given out is left out. Raises Unreadable where a file
+        is lost, and Withdrawn where one may not leave any more after that: an answer without it would pass
+        for the whole.
         """
         return self._stamped(self.found, also)
 
-    def _stamped(self, found: list[Released], also: Callable[[str], None] | None) -> Iterator[Instance]:
+    def _stamped(self, found: list[Released], also: Also | None) -> Iterator[Instance]:
         def read(instance: str) -> bytes | None:
             data = self._read(instance)
             if data is not None and also is not None:
-                also(instance)
+                also(instance, data)
             return data
 
-        taken: Generator[tuple[Released, bytes, dict[str, Any]], None, None] = self._view.read_all(
+        taken: Generator[Taken, None, None] = self._view.read_all(
             found, lambda instances: in_pairs(read, instances)
         )
         if len(found) > 1:
-            taken = ahead(taken, lambda item: len(item[1]))
+            taken = ahead(taken, lambda item: len(item.data or b""))
+        has_begun = False
         with closing(taken):
-            for released, data, row in taken:
-                instance = self._instance(released, data, row)
-                del data
+            for item in taken:
+                instance = self._instance(item) if self._view.may_leave(item) else None
+                del item
                 if instance is not None:
+                    has_begun = True
                     yield instance
+                elif has_begun:
+                    raise Withdrawn("an object may not leave any more: the answer breaks off")
                 # What was sent must not wait in memory while the next one is made.
                 del instance
 
@@ -89,13 +96,15 @@ class Leaving:
         except NotStored:
             return None
 
-    def _instance(self, released: Released, data: bytes, row: Mapping[str, Any]) -> Instance | None:
-        """An instance as it leaves; None where what was read is not the object that the row describes."""
+    def _instance(self, item: Taken) -> Instance | None:
+        """An instance as it leaves; None where it may not, or is not the object that the row describes."""
+        if item.data is None:
+            return None
         try:
-            data = self._services.stamp(data, row)
-            return Instance(released, data, stated_syntax(data), row)
+            data = self._services.stamp(item.data, item.row)
+            return Instance(item.released, data, stated_syntax(data), item.row)
         except (HeaderError, StampError) as problem:
-            log.warning("SOP instance %s stays in: %s", released.sop_uid, problem)
+            log.warning("SOP instance %s stays in: %s", item.released.sop_uid, problem)
             return None
 
     def check(self, wanted: Representation) -> None:

@@ -30,17 +30,26 @@ class Lock:
     def __init__(self, settings: Settings) -> None:
         self._routes = settings.routes
 
-    def allows(self, claim: Claim, path: str) -> bool:
+    def allows(self, claim: Claim, path: str, *, reads: bool = True) -> bool:
         """Whether the sender may ask for `path`, which is decoded and may end in a slash.
 
         Users of a research route reach its root and the public keys and nothing else, whether Orthanc or a
         proxy knows them; so do holders of a token. All others reach what the host lets them.
+
+        Nobody may do other than read there (`reads` is false for any method but GET): the host would take a
+        body of gigabytes into memory before the doors could say that they want none.
         """
+        if not reads and self._is_read_only(path.rstrip("/")):
+            return False
         roots = self._roots(claim)
         if roots is None or path.rstrip("/") == PUBLIC_KEYS:
             return True
         if any(part in ("", ".", "..") for part in path.rstrip("/").split("/")[1:]):
             return False
+        return any(path == root or path.startswith(root + "/") for root in roots)
+
+    def _is_read_only(self, path: str) -> bool:
+        roots = (PUBLIC_KEYS, *(route.dicom_web_root for route in self._routes))
         return any(path == root or path.startswith(root + "/") for root in roots)
 
     def _roots(self, claim: Claim) -> list[str] | None:

@@ -123,7 +123,9 @@ class Callbacks:
             headers, address = request.get("headers", {}), request.get("ip", "")
             user = basic_user(headers)
             self._requests.note(HttpRequest(user=user, address=address))
-            return bool(self._lock.allows(self._requesters.claim(user, address, headers), uri))
+            claim = self._requesters.claim(user, address, headers)
+            reads = request.get("method") == self._orthanc.HttpMethod.GET
+            return bool(self._lock.allows(claim, uri, reads=reads))
         # A boundary: what cannot be decided is refused.
         except BaseException:
             log.exception("an HTTP request could not be decided upon and is refused")

@@ -61,6 +61,15 @@ class ResourceType(IntEnum):
     INSTANCE = 3
 
 
+class HttpMethod(IntEnum):
+    """As in the `orthanc` module."""
+
+    GET = 1
+    POST = 2
+    PUT = 3
+    DELETE = 4
+
+
 class FakeOrthanc:
     """Stands for the `orthanc` module. `files` holds what is stored, by Orthanc identifier."""
 
@@ -69,6 +78,7 @@ class FakeOrthanc:
     InstanceOrigin = InstanceOrigin
     ChangeType = ChangeType
     ResourceType = ResourceType
+    HttpMethod = HttpMethod
     ValueRepresentation = IntEnum("ValueRepresentation", "CS LO OB UN UT")
     RestOutput = type("RestOutput", (), {"StartStreamAnswer": None})
 
@@ -110,9 +120,10 @@ class FakeOrthanc:
         """Tell the plugin that the host stops."""
         self._callbacks["OnChangeCallback"](ChangeType.ORTHANC_STOPPED, -1, "")
 
-    def allows(self, uri: str, **headers: str) -> bool:
+    def allows(self, uri: str, method: int = HttpMethod.GET, **headers: str) -> bool:
         """Pass an HTTP request through the filter."""
-        return bool(self._callbacks["IncomingHttpRequestFilter"](uri, ip="127.0.0.1", headers=headers))
+        filtered = self._callbacks["IncomingHttpRequestFilter"]
+        return bool(filtered(uri, method=method, ip="127.0.0.1", headers=headers))
 
     def receive(self, data: bytes, origin: int = InstanceOrigin.DICOM_PROTOCOL) -> tuple[int, bytes]:
         """Ask the plugin what to store for `data`: the action, and the bytes where that is MODIFY."""

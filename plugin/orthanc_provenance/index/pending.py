@@ -59,6 +59,7 @@ class Pending:
         self._replaces = replaces
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
+        self._announcements = 0
         self._entries: dict[str, _Entry] = {}
         self._closed: Counter[str] = Counter()
         self._by_thread: dict[int, Announced] = {}
@@ -68,6 +69,11 @@ class Pending:
     def replaces(self) -> bool:
         """Whether the archive replaces an instance that is sent again."""
         return self._replaces
+
+    @property
+    def announcements(self) -> int:
+        """How many there have been: while that stays the same, nothing has arrived."""
+        return self._announcements
 
     def begin(self, thread: int) -> None:
         """The host is about to store something on the native thread `thread`; call before all else."""
@@ -83,6 +89,7 @@ class Pending:
         instance, study_uid = record.identifiers.instance, record.study["StudyInstanceUID"]
         with self._lock:
             number, now = next(self._numbers), time.monotonic()
+            self._announcements += 1
             earlier = self._end(instance)
             # What was announced before may be stored already, and still speaks against the study.
             closes_study = closes_study or (earlier is not None and earlier.closes_study)
