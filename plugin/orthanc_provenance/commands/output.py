@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from ..errors import CommandError
-from .people import named, printable, table
+from .people import cannot_write, named, printable, table
 
 FORMATS = ("jsonl", "csv", "parquet", "table")
 COLUMNS = (
@@ -69,14 +69,6 @@ def open_output(form: str, file: Path | None, *, explain: bool = False) -> Itera
             os.replace(place, file)
         except OSError as problem:
             raise cannot_write(file, problem) from problem
-
-
-def cannot_write(file: Path | None, problem: OSError) -> CommandError:
-    """What to tell about an output that cannot be written."""
-    where = "standard output" if file is None else f"--output: {file}"
-    return CommandError(
-        f"{where} cannot be written ({problem.strerror or problem}); make room, or write elsewhere"
-    )
 
 
 def _make(form: str, place: Path | None, explain: bool) -> Output:

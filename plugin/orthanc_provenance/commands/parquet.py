@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CommandError
-from .output import cannot_write
-from .people import printable
+from .people import cannot_write, printable
 
 try:
     import pyarrow

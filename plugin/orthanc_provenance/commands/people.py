@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from pydicom.datadict import keyword_for_tag
+
+from ..errors import CommandError
 
 
 def hush_pydicom() -> None:
@@ -43,3 +46,11 @@ def named(attribute: str) -> str:
     except ValueError:
         keyword = ""
     return f"{attribute} {keyword}".rstrip()
+
+
+def cannot_write(file: Path | None, problem: OSError) -> CommandError:
+    """What to tell about an output that cannot be written."""
+    where = "standard output" if file is None else f"--output: {file}"
+    return CommandError(
+        f"{where} cannot be written ({problem.strerror or problem}); make room, or write elsewhere"
+    )
