@@ -46,6 +46,7 @@ _CLINICAL_PATHS = (
     *("webdav", "web-viewer", "stone-webviewer", "ohif", "wsi"),
 )
 _AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
+ROUTE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 GROUP = "group:"
 """What stands before the name of a group where the configuration lists users."""
@@ -199,7 +200,7 @@ def _check(settings: Settings) -> None:
     roots: set[str] = set()
     for route in settings.routes:
         path = f"{SECTION}.Routes.{route.name}"
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", route.name):
+        if not ROUTE_NAME.fullmatch(route.name):
             raise ConfigurationError(f'the name of "{path}" must be lower case letters, digits and hyphens')
         if not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", route.dicom_web_root):
             raise ConfigurationError(f'"{path}.DicomWebRoot" must be a path such as "/research/dicom-web"')

@@ -47,16 +47,16 @@ class Requester:
     """Who asks: a user that the host or a trusted proxy has authenticated, or the holder of a token.
 
     `user` is the name of the user or of the token, "" for nobody; `groups` are those that the proxy names.
-    `route` is the one route that the token opens, and "" for whoever asks without one.
+    `route` is the one route that the token opens, and None for whoever asks without one.
     """
 
     user: str = ""
     groups: frozenset[str] = frozenset()
-    route: str = ""
+    route: str | None = None
 
     def is_among(self, entries: Collection[str]) -> bool:
         """Whether these names of users, and `group:NAME` for groups, hold this one; never that of a token."""
-        if not self.user or self.route:
+        if not self.user or self.route is not None:
             return False
         named = self.user in entries and not self.user.startswith(GROUP)
         return named or any(f"{GROUP}{group}" in entries for group in self.groups)
@@ -75,7 +75,7 @@ class Gate:
 
     def admits(self, requester: Requester, route: Route) -> bool:
         """Whether `requester` may use `route` at all; nobody may not."""
-        if requester.route:
+        if requester.route is not None:
             return bool(requester.user) and requester.route == route.name
         return requester.is_among(route.users)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orthanc_provenance.errors import Withdrawn
 from orthanc_provenance.host.bridge import Bridge, BridgeError
 
 Start = Callable[..., Any]
@@ -70,8 +71,10 @@ class Output:
 def serve() -> Iterator[Callable[..., Output]]:
     bridges: list[Bridge] = []
 
-    def answer(app: Any, output: Output | None = None, decodes: bool = True, **request: Any) -> Output:
-        bridge = Bridge(app, decodes=decodes)
+    def answer(
+        app: Any, output: Output | None = None, decodes: bool = True, port: int = 8042, **request: Any
+    ) -> Output:
+        bridge = Bridge(app, port=port, decodes=decodes)
         bridges.append(bridge)
         bridge.start()
         output = output or Output()
@@ -122,6 +125,14 @@ def test_the_app_gets_the_arguments_as_they_stood_in_the_url(
     assert serve(app, decodes=decodes, get=given).chunks == [query.encode()]
 
 
+def test_who_names_no_host_is_told_the_port_of_the_host(serve: Callable[..., Output]) -> None:
+    def app(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        start("200 OK", [])
+        return [f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}".encode()]
+
+    assert serve(app, port=8043).chunks == [b"localhost:8043"]
+
+
 def test_an_error_keeps_status_and_body(serve: Callable[..., Output]) -> None:
     output = serve(app_of([b"none"], "404 NOT FOUND"))
 
@@ -129,9 +140,12 @@ def test_an_error_keeps_status_and_body(serve: Callable[..., Output]) -> None:
 
 
 def test_statuses_that_the_host_sends_in_its_own_way_keep_their_headers(serve: Callable[..., Output]) -> None:
-    output = serve(app_of([b"no"], "405 METHOD NOT ALLOWED", ("Allow", "GET, HEAD"), ("X-More", "1")))
+    output = serve(
+        app_of([b"no"], "405 METHOD NOT ALLOWED", ("Allow", "GET, HEAD, OPTIONS, POST"), ("X-More", "1"))
+    )
     assert output.status == 405
-    assert output.headers == {"Allow": "GET, HEAD", "X-More": "1"}
+    # The host answers HEAD and OPTIONS itself, with 404.
+    assert output.headers == {"Allow": "GET, POST", "X-More": "1"}
     output = serve(app_of([b"no"], "401 UNAUTHORIZED", ("WWW-Authenticate", 'basic realm="Here"')))
     assert output.status == 401
     assert output.headers == {"WWW-Authenticate": "Here"}
@@ -188,6 +202,17 @@ def test_an_app_that_fails_at_once_answers_that_it_failed(serve: Callable[..., O
         raise RuntimeError
 
     assert serve(app).status == 500
+
+
+def test_what_changes_before_anything_is_sent_is_asked_for_again(serve: Callable[..., Output]) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"["
+        raise Withdrawn
+
+    output = serve(app_of(body()))
+
+    assert output.status == 503
+    assert output.chunks == [b"what was asked for is changing at this moment; try again\n"]
 
 
 def test_a_client_that_leaves_ends_the_answer(serve: Callable[..., Output]) -> None:

@@ -255,6 +255,7 @@ EMPTY = dict.fromkeys(("Rows", "Columns", "BitsAllocated"))
     [
         (EMPTY, "", ["always"]),
         (FULL, "", ["always", "with a value"]),
+        (FULL, "?includefield=Rows", ["always", "with a value", "`includefield`"]),
         (FULL, "?includefield=all", ["always", "with a value", "`includefield`"]),
     ],
 )

@@ -124,10 +124,32 @@ def test_numbers_that_json_does_not_have_are_strings() -> None:
 
 
 def test_text_that_writes_no_number_is_no_value() -> None:
-    assert attribute("IS", ["12", "1a", "", "3.0", "2.5"]) == {"vr": "IS", "Value": [12, None, None, 3, None]}
-    assert attribute("DS", ["1e400", "1.5"]) == {"vr": "DS", "Value": [None, 1.5]}
+    given = ["12", "1a", "", "3.0", "2.5", "1_000", "+7", "100000000000000000001"]
+    found = [12, None, None, 3, None, None, 7, 100000000000000000001]
+    assert attribute("IS", given) == {"vr": "IS", "Value": found}
+    assert attribute("DS", ["1e400", "1.5", "1_0.5", "-.5", "5.", "1E2", "nan", "\u0661"]) == {
+        "vr": "DS",
+        "Value": ["1e400", 1.5, None, -0.5, 5.0, 100.0, None, None],
+    }
     assert attribute("IS", ["one"]) == {"vr": "IS"}
+    assert attribute("US", ["one"]) == {"vr": "US"}
     assert attribute("LO", ["", ""]) == {"vr": "LO"}
+
+
+@pytest.mark.parametrize("name", ["=", "=="])
+def test_a_name_of_nothing_is_no_value(name: str) -> None:
+    assert attribute("PN", [name]) == {"vr": "PN"}
+    assert attribute("PN", [name, "A"]) == {"vr": "PN", "Value": [None, {"Alphabetic": "A"}]}
+
+
+def test_only_what_may_be_bulk_data_is_bulk_data() -> None:
+    """The VRs are those of PS3.18 section F.2.2."""
+    made = image()
+    made.add_new(0x00091001, "UC", "x" * 70_000)
+    made.add_new(0x00091002, "UR", "x" * 70_000)
+    found = dataset_json(read_header(encode(made)), "/bulk/")
+    assert found["00091001"] == {"vr": "UC", "BulkDataURI": "/bulk/00091001"}
+    assert found["00091002"] == {"vr": "UN", "BulkDataURI": "/bulk/00091002"}
 
 
 def test_sequences_without_end_are_cut_off() -> None:

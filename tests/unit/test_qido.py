@@ -307,6 +307,8 @@ def test_the_url_of_a_row_is_that_under_which_the_client_asked(filled: Archive) 
         ("application/json", "application/json"),
         ("application/dicom+json;q=0.2, application/json;q=0.9", "application/json"),
         ("text/html, */*;q=0.1", "application/dicom+json"),
+        ("application/*", "application/dicom+json"),
+        ("application/dicom+json;q=0, */*", "application/json"),
     ],
 )
 def test_the_client_chooses_the_media_type(filled: Archive, accept: str | None, answer: str) -> None:
@@ -317,7 +319,10 @@ def test_the_client_chooses_the_media_type(filled: Archive, accept: str | None, 
 
 @pytest.mark.parametrize(
     "accept",
-    ["text/html", 'multipart/related; type="application/dicom"', "application/dicom+json;q=0", "x"],
+    [
+        *("text/html", 'multipart/related; type="application/dicom"', "application/dicom+json;q=0", "x"),
+        "application/*;q=0, multipart/related;q=0, */*",
+    ],
 )
 def test_a_client_that_takes_no_json_is_told(filled: Archive, accept: str) -> None:
     response = filled.get("/studies", Accept=accept)
@@ -328,6 +333,15 @@ def test_a_client_that_takes_no_json_is_told(filled: Archive, accept: str) -> No
 def test_the_accept_parameter_wins_over_the_header(filled: Archive) -> None:
     response = filled.get("/studies?accept=application/json", Accept="application/dicom+json")
     assert response.content_type == "application/json"
+
+
+@pytest.mark.parametrize("plus", ["+", "%2B", "%20"])
+def test_a_plus_sign_in_the_accept_parameter_need_not_be_encoded(filled: Archive, plus: str) -> None:
+    for media_type in ("json", "json;q=0.5", "json, text/html"):
+        response = filled.get(f"/studies?accept=application/dicom{plus}{media_type}", Accept="text/html")
+        assert response.content_type == "application/dicom+json"
+    asked = f'multipart/related; type="application/dicom{plus}xml"'
+    assert filled.get(f"/studies?accept={asked}").content_type.startswith("multipart/related")
 
 
 def test_an_instance_on_its_way_is_not_found_and_may_close_its_study(archive: Archive) -> None:

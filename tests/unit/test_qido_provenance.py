@@ -248,6 +248,9 @@ def test_more_attributes_are_shown_where_they_are_asked_for(archive: Archive) ->
     assert "00280010" not in some
     (every,) = ask(archive, "/series", includefield="all")
     assert {"00180015", "00080021", "00181030", "00080070"} <= every.keys()
+    # Of repeated keys Orthanc shows plugins the last.
+    assert ask(archive, "/series", includefield="ProtocolName") == [every]
+    assert ask(archive, "/series", includefield="NoSuchThing") == [plain]
     (matched,) = ask(archive, "/series", ProtocolName="p")
     assert matched["00181030"]["Value"] == ["p"]
     (one,) = ask(archive, "/instances", includefield="all")

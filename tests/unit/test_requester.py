@@ -142,6 +142,7 @@ def test_headers_have_the_configured_names() -> None:
         (Requester("group:lab"), ("group:lab",), False),
         (Requester("", frozenset(("lab",))), ("group:lab",), False),
         (Requester("ada", route="research"), ("ada",), False),
+        (Requester("ada", route=""), ("ada",), False),
     ],
 )
 def test_names_of_users_and_groups_are_kept_apart(

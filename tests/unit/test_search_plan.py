@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, event
 
 from benches.fill import fill
+from orthanc_provenance.index import pages
 from orthanc_provenance.index.query import Level, Query
 from orthanc_provenance.index.released import Kind
 from orthanc_provenance.index.schema import open_engine
@@ -73,7 +75,32 @@ def work(engine: Engine, asked: Query) -> int:
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_the_work_does_not_grow_with_the_archive(engines: tuple[Engine, Engine], name: str) -> None:
+def test_the_work_does_not_grow_with_the_archive(
+    engines: tuple[Engine, Engine], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both have more than are counted then, as a large archive has.
+    monkeypatch.setattr(pages, "COUNTED_IN_ORDER", SMALL // 2)
     asked = QUERIES[name]
     small, large = (work(engine, asked) for engine in engines)
     assert large <= 1.5 * small + 20
+
+
+@pytest.mark.parametrize("name", ["all", "common", "one study"])
+def test_studies_are_counted_where_their_order_is_all_that_is_asked(
+    engines: tuple[Engine, Engine], name: str
+) -> None:
+    asked = replace(QUERIES[name], limit=1)
+    search = Search(engines[1], "research")
+    found, total = search.search(asked, [], [])
+    assert total == len(search.find(replace(asked, limit=LARGE), [], []))
+    (study, *_) = found
+    uid = study["StudyInstanceUID"]
+    assert search.search(asked, [uid], [])[1] == total - 1
+
+
+def test_no_more_are_counted_than_there_is_time_for(
+    engines: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "COUNTED_IN_ORDER", 1000)
+    assert Search(engines[1], "research").search(QUERIES["all"], [], [])[1] is None
+    assert Search(engines[1], "research").search(QUERIES["two common"], [], [])[1] is None

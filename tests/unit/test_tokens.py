@@ -52,6 +52,12 @@ def tokens(site: Archive, clock: Clock) -> Tokens:
 # -- what a token is ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("route", ["", " ", "Research", "a b", "a/b", "x" * 33, "group:lab"])
+def test_a_token_opens_a_route_that_has_the_form_of_a_name(route: str, tokens: Tokens) -> None:
+    with pytest.raises(TokenError, match="route"):
+        tokens.make("name", route, 30, "admin")
+
+
 def test_a_token_is_found_by_its_text_alone(tokens: Tokens) -> None:
     shown, token = tokens.make(" Ada's notebook ", "research", 30, "admin")
     other, _ = tokens.make("Ada's notebook", "research", 30, "admin")

@@ -6,13 +6,15 @@ import json
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pydicom
 import pytest
-from archive_fixture import DERIVED, INVISIBLE, ORIGINAL, PROTECTED, VISIBLE, Archive
+from archive_fixture import DERIVED, INVISIBLE, ORIGINAL, PROTECTED, UNLABELLED, VISIBLE, Archive
 from codec_fixture import Toolkit
 from dicom_samples import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG_2000, encode, image
 from PIL import Image
@@ -23,8 +25,10 @@ from test_wado import LEVELS, MULTIPART, SERIES, SOP, STUDY, split
 
 from orthanc_provenance.dicom.digest import pixel_digest
 from orthanc_provenance.dicom.header import read_header
+from orthanc_provenance.doors import rendered as pictures
 from orthanc_provenance.doors.capabilities import RESOURCES
 from orthanc_provenance.doors.sigmoid import windows
+from orthanc_provenance.errors import Withdrawn
 from orthanc_provenance.model import Assessment
 from orthanc_provenance.stamp.block import read_stamp
 
@@ -124,6 +128,45 @@ def test_a_syntax_for_pixels_is_nothing_to_what_has_none(coded: Archive) -> None
     assert media_type.endswith(EXPLICIT)
 
 
+@pytest.mark.parametrize(
+    ("asked", "one", "several"),
+    [
+        ("application/*", "application/dicom", "application/zip"),
+        ("*/*", "multipart/related", "multipart/related"),
+        ("multipart/*", "multipart/related", "multipart/related"),
+        ("multipart/related;q=0, */*", "application/dicom", "application/zip"),
+        ('multipart/related;type="application/dicom";q=0, */*', "application/dicom", "application/zip"),
+        ("multipart/related;q=0, application/dicom;q=0, */*", "application/zip", "application/zip"),
+        ("application/zip;q=0, application/*", "application/dicom", ""),
+        ("application/*;q=0, multipart/*;q=0, */*", "", ""),
+    ],
+)
+def test_a_range_of_media_types_is_one_that_is_served_and_not_refused(
+    filled: Archive, asked: str, one: str, several: str
+) -> None:
+    for path, expected in ((LEVELS[2], one), (LEVELS[0], several)):
+        response = filled.get(path, Accept=asked)
+        if expected:
+            assert response.content_type.partition(";")[0] == expected
+        else:
+            assert response.status_code == 406
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("image/jpeg;q=0, */*", "image/png"),
+        ("image/jpeg;q=0, image/*", "image/png"),
+        ("image/jpeg;q=0, image/png;q=0, */*", ""),
+        ("image/*;q=0, */*", ""),
+    ],
+)
+def test_a_picture_is_in_no_media_type_that_is_refused(coded: Archive, asked: str, given: str) -> None:
+    response = coded.get(f"{put(coded, image())}/rendered", Accept=asked)
+    assert response.status_code == (200 if given else 406)
+    assert not given or response.content_type == given
+
+
 # -- ZIP ---------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +261,25 @@ def test_every_uri_of_bulk_data_in_the_metadata_resolves_at_the_same_root(coded:
             assert [data for _, data in split(coded.get(rest))] == [alone.data]
 
 
+def test_what_lies_behind_the_pixels_is_text_where_it_is_text(coded: Archive) -> None:
+    dataset = image(SpecificCharacterSet="ISO_IR 100")
+    dataset.add_new(0x8E050010, "LO", "Maker \xc4")
+    dataset.add_new(0x8E051001, "PN", "M\xfcller^A")
+    dataset.add_new(0x8E051002, "DS", "1.5")
+    dataset.add_new(0x8E051003, "OB", bytes(5000))
+    path = put(coded, dataset)
+    (found,) = coded.get(f"{path}/metadata").get_json(force=True)
+    assert found["8E050010"] == {"vr": "LO", "Value": ["Maker \xc4"]}
+    assert found["8E051001"] == {"vr": "PN", "Value": [{"Alphabetic": "M\xfcller^A"}]}
+    assert found["8E051002"] == {"vr": "DS", "Value": [1.5]}
+    assert set(found["8E051003"]) == set(found["7FE00010"]) == {"vr", "BulkDataURI"}
+    ((_, data),) = split(coded.get(f"{path}/metadata", Accept="application/dicom+xml"))
+    of_maker = [
+        one for one in ElementTree.fromstring(data).iter() if one.get("privateCreator") == "Maker \xc4"
+    ]
+    assert [one.get("tag") for one in of_maker] == ["8E050001", "8E050002", "8E050003"]
+
+
 @pytest.mark.parametrize(
     ("path", "status"), [("7FE00008", 404), ("00081140/1/00080018", 404), ("x", 400), ("0008/1", 400)]
 )
@@ -262,6 +324,11 @@ def test_a_picture_comes_as_asked_for(coded: Archive, what: str, accept: str, fo
         ({"window": "40,400,linear-exact"}, (80, 40), (1, (40.0, 400.0), None)),
         ({"window": "40,400,linear"}, (80, 40), (1, (39.5, 399.0), None)),
         ({"quality": "5"}, (80, 40), (1, None, None)),
+        ({"viewport": "8192,1"}, (2, 1), (1, None, 2)),
+        ({"viewport": "400,8192"}, (400, 200), (1, None, None)),
+        # Enlarged it is here, and not without bounds.
+        ({"viewport": "8192,8192"}, (5792, 2896), (1, None, None)),
+        ({"viewport": "8192,8192,0,0,10,10"}, (4096, 4096), (1, None, None)),
     ],
 )
 def test_a_picture_is_rendered_as_asked_for(
@@ -281,6 +348,71 @@ def test_a_window_may_be_a_sigmoid(coded: Archive) -> None:
     assert Image.open(BytesIO(response.data)).size == (80, 40)
     assert isinstance(coded.codec, Toolkit)
     assert [window for _, window, _ in coded.codec.rendered] == windows(40, 400)
+
+
+def test_a_frame_of_more_pixels_than_memory_has_room_for_is_not_rendered(coded: Archive) -> None:
+    path = put(coded, image(Rows=65535, Columns=65535))
+    assert coded.get(f"{path}/rendered").status_code == 406
+    assert isinstance(coded.codec, Toolkit)
+    assert coded.codec.rendered == []
+
+
+def test_each_picture_is_made_when_the_one_before_it_is_sent(coded: Archive) -> None:
+    path = put(coded, image(Rows=4, Columns=4, NumberOfFrames=3, PixelData=bytes(range(48))))
+    assert isinstance(coded.codec, Toolkit)
+    for what in (f"{path}/frames/1,2,3/rendered", "/studies/1.2/rendered"):
+        coded.codec.rendered.clear()
+        response = coded.client.get(
+            f"/research/dicom-web{what}",
+            environ_overrides={"REMOTE_USER": "researcher"},
+            headers={"Accept": "image/png"},
+            buffered=False,
+        )
+        assert next(iter(response.response))
+        response.close()
+        assert [frame for frame, _, _ in coded.codec.rendered] == [1]
+        for number in (2, 3):
+            put(coded, image(), number=number)
+
+
+def test_only_some_pictures_are_made_at_once_and_others_are_told_to_come_again(
+    coded: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "WAIT_SECONDS", 0.1)
+    path = put(coded, image())
+    assert isinstance(coded.codec, Toolkit)
+    render, begun, go_on = coded.codec.render, threading.Semaphore(0), threading.Event()
+
+    def wait(*given: Any) -> bytes:
+        begun.release()
+        assert go_on.wait(60)
+        return render(*given)
+
+    monkeypatch.setattr(coded.codec, "render", wait)
+    with ThreadPoolExecutor(pictures.AT_ONCE) as clients:
+        answers = [clients.submit(coded.get, f"{path}/rendered") for _ in range(pictures.AT_ONCE)]
+        assert all(begun.acquire(timeout=60) for _ in answers)
+        refused = coded.get(f"{path}/rendered")
+        go_on.set()
+        assert {answer.result().status_code for answer in answers} == {200}
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert "try again" in refused.get_json()["error"]
+    assert coded.get(f"{path}/rendered").status_code == 200
+
+
+def test_a_picture_of_what_may_not_leave_any_more_breaks_the_answer_off(coded: Archive) -> None:
+    path = put(coded, image(Rows=4, Columns=4, NumberOfFrames=3, PixelData=bytes(range(48))))
+    response = coded.client.get(
+        f"/research/dicom-web{path}/frames/1,2,3/rendered",
+        environ_overrides={"REMOTE_USER": "researcher"},
+        buffered=False,
+    )
+    parts = iter(response.response)
+    assert next(parts)
+    coded.put_bytes(next(iter(coded.stored.values())), UNLABELLED)
+    coded.flush()
+    with pytest.raises(Withdrawn):
+        list(parts)
 
 
 def test_each_frame_that_is_asked_for_is_rendered(coded: Archive) -> None:
@@ -352,10 +484,14 @@ def test_a_picture_is_had_by_the_parameters_of_a_url(coded: Archive) -> None:
     for values, form, size in (
         ({}, "JPEG", (80, 40)),
         ({"contentType": "image/png", "rows": "20"}, "PNG", (40, 20)),
+        ({"contentType": "image/png", "columns": "20"}, "PNG", (20, 10)),
         ({"region": "0,0,0.5,1", "windowCenter": "1", "windowWidth": "2"}, "JPEG", (40, 40)),
     ):
         picture = Image.open(BytesIO(coded.get(f"/wado?{uri(**named, **values)}").data))
         assert (picture.format, picture.size) == (form, size)
+    assert isinstance(coded.codec, Toolkit)
+    # The longer side of what is rendered, None for the size of the object.
+    assert [side for _, _, side in coded.codec.rendered] == [None, 40, 20, None]
 
 
 @pytest.mark.parametrize(

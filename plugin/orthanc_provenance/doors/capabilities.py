@@ -64,10 +64,11 @@ RESOURCES: tuple[Resource, ...] = (
 def capabilities(root: str) -> Response:
     """The answer to a Retrieve Capabilities request. Raises NotAcceptable."""
     for item in accepted():
-        if item.media_type in (JSON, "application/*", "*/*"):
+        if item.takes(JSON):
             return Response(json.dumps(_as_json(root)), content_type=JSON)
-        if item.media_type in (WADL, "application/xml"):
-            return Response(_as_wadl(root), content_type=item.media_type)
+        for media_type in (WADL, "application/xml"):
+            if item.takes(media_type):
+                return Response(_as_wadl(root), content_type=media_type)
     raise NotAcceptable(f"the capabilities are served as {JSON} and {WADL}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import struct
 from collections.abc import Iterable
 from typing import Any
@@ -21,9 +22,14 @@ _PLAIN = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"))
 _CODED = frozenset(("LO", "PN", "SH", "UC"))
 _WHOLE = frozenset(("LT", "ST", "UR", "UT"))
 _BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
+_BULK = _BINARY | frozenset(
+    ("DS", "FL", "FD", "IS", "LT", "SL", "SS", "ST", "SV", "UC", "UL", "US", "UT", "UV")
+)
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 # What is not written as the text that it is.
 _WRITTEN = frozenset(("PN", "IS", "US", "DS"))
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,64}")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
@@ -38,8 +44,9 @@ def dataset_json(dataset: Dataset, bulk: str = "") -> dict[str, Any]:
 
     Binary values above 4 KiB, text above 64 KiB, pixels in Items, and values that their VR does not allow,
     are bulk data: they get a URI that is `bulk` with the path of the attribute behind it, such as
-    `00081140/1/00420011` (PS3.18 section
-    F.2.6), and are left out where `bulk` is "". Left out are Sequences nested deeper than 32.
+    `00081140/1/00420011` (PS3.18 section F.2.6), and are left out where `bulk` is "". What has a VR that
+    the standard knows no bulk data of is UN then (F.2.2; PS3.5 section 6.2.2). Left out are Sequences nested
+    deeper than 32.
     """
     found = _dataset(dataset, bulk, signed=False, depth=0)
     if f"{SPECIFIC_CHARACTER_SET:08X}" in found:
@@ -66,12 +73,17 @@ def _dataset(dataset: Dataset, bulk: str, *, signed: bool, depth: int) -> dict[s
                 ]
                 found[f"{tag:08X}"] = {"vr": vr, "Value": values} if values else {"vr": vr}
             continue
-        shown = None if tag >= PIXEL_GROUP else _element(dataset, tag, vr)
+        shown = None if _is_bulk(tag, element, vr) else _element(dataset, tag, vr)
         if shown is None and bulk:
-            shown = {"vr": vr, "BulkDataURI": f"{bulk}{tag:08X}"}
+            shown = {"vr": vr if vr in _BULK else "UN", "BulkDataURI": f"{bulk}{tag:08X}"}
         if shown is not None:
             found[f"{tag:08X}"] = shown
     return found
+
+
+def _is_bulk(tag: Tag, element: Element, vr: str) -> bool:
+    """Whether this is pixels, or what belongs to them, such as their offsets; whatever its size."""
+    return element.undefined or (tag >> 16 == PIXEL_GROUP >> 16 and vr in _BULK)
 
 
 def _vr(tag: Tag, element: Element, signed: bool) -> str:
@@ -131,16 +143,21 @@ def _value(vr: str, text: str) -> Any:
     if not text:
         return None
     if vr == "PN":
-        return {group: part for group, part in zip(_NAME_GROUPS, text.split("="), strict=False) if part}
+        return {
+            group: part for group, part in zip(_NAME_GROUPS, text.split("="), strict=False) if part
+        } or None
     return _number(text, whole=vr != "DS")
 
 
-def _number(text: str, *, whole: bool) -> float | None:
-    """The number that `text` writes; None where it writes none, over which clients would stumble."""
-    try:
-        number = float(text)
-    except ValueError:
+def _number(text: str, *, whole: bool) -> float | str | None:
+    """The number that `text` writes in decimal (PS3.5 section 6.2); as text where JSON has none (F.2.3).
+
+    None where it writes none: clients that read numbers would lose all of the Data Set over one.
+    """
+    if not _DECIMAL.fullmatch(text):
         return None
-    if not math.isfinite(number):
-        return None
-    return int(number) if whole and number.is_integer() else None if whole else number
+    if whole:
+        digits, _, rest = text.partition(".")
+        return int(digits) if _WHOLE_NUMBER.fullmatch(digits) and not rest.strip("0") else None
+    number = float(text)
+    return number if math.isfinite(number) else text

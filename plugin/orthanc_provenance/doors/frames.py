@@ -26,6 +26,11 @@ def frame_count(header: Header) -> int:
     return min(max(int(text), 1), _MAX_FRAMES) if text.isascii() and text.isdigit() and len(text) < 12 else 1
 
 
+def frame_size(header: Header) -> tuple[int, int]:
+    """Columns (0028,0011) and Rows (0028,0010) in pixels; 0 where they are absent."""
+    return (header.integers(_COLUMNS) or (0,))[0], (header.integers(_ROWS) or (0,))[0]
+
+
 def frame(header: Header, number: int) -> bytes:
     """The bytes of frame `number`, counted from 1, as they are encoded.
 

@@ -57,7 +57,7 @@ class Lock:
         requester, by_token = claim.requester, claim.by_token
         if by_token:
             # A token that is worth nothing gets as far as the doors, which say so, each in the same way.
-            mine = [route for route in self._routes if requester.route in ("", route.name)]
+            mine = [route for route in self._routes if requester.route in (None, route.name)]
         else:
             mine = [
                 route

@@ -26,21 +26,13 @@ from ..index.query import Level, Query
 from ..index.released import Kind
 from ..index.totals import Totals
 from .manifest_forms import CSV_NAME, JSON_LD_NAME, as_csv, as_json, croissant, statement
-from .negotiate import JSON, media_ranges
+from .negotiate import JSON, accepted
 from .qido import FILTERS, read_query
 from .services import Services
 
 JSON_LD, CSV, DSSE = "application/ld+json", "text/csv", "application/vnd.dsse.envelope.v1+json"
 _FORMATS = {"jsonld": JSON_LD, "csv": CSV, "dsse": DSSE}
-_RANGES = {
-    JSON_LD: JSON_LD,
-    JSON: JSON_LD,
-    "application/*": JSON_LD,
-    "*/*": JSON_LD,
-    CSV: CSV,
-    "text/*": CSV,
-    DSSE: DSSE,
-}
+_SERVED = {JSON_LD: JSON_LD, JSON: JSON_LD, CSV: CSV, DSSE: DSSE}
 _FILE_NAMES = {JSON_LD: JSON_LD_NAME, CSV: CSV_NAME, DSSE: "manifest.dsse.json"}
 # So many at once: to count a whole archive keeps a processor busy for seconds.
 _AT_ONCE = 2
@@ -141,7 +133,8 @@ def _choose() -> str:
         if len(formats) > 1 or formats[0] not in _FORMATS:
             raise BadRequest(f"format must be one of {', '.join(_FORMATS)}")
         return _FORMATS[formats[0]]
-    for item in media_ranges(request.args.get("accept") or request.headers.get("Accept", "")):
-        if item.media_type in _RANGES:
-            return _RANGES[item.media_type]
+    for item in accepted():
+        for media_type, served in _SERVED.items():
+            if item.takes(media_type):
+                return served
     raise NotAcceptable(f"a manifest is served as {JSON_LD}, {CSV} and {DSSE}; send Accept: {JSON_LD}")

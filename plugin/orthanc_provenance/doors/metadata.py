@@ -53,7 +53,7 @@ def _attributes(instance: Instance, root: str) -> dict[str, Any]:
     uids = instance.released
     place = f"{root}/studies/{uids.study_uid}/series/{uids.series_uid}/instances/{uids.sop_uid}/bulkdata/"
     behind = scan_elements(header.buffer, header.pixel_start, len(header.buffer), header.encoding).elements
-    last = Dataset(header.buffer, behind, header.encoding)
+    last = Dataset(header.buffer, behind, header.encoding, parent=header)
     return {**dataset_json(header, place), **dataset_json(last, place)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from flask import request
@@ -37,16 +37,32 @@ _FRAMES = {
     "video/mpeg": tuple(f"{_JPEG}.{number}" for number in (100, 101)),
     "video/mp4": tuple(f"{_JPEG}.{number}" for number in (102, 103, 104, 105, 106)),
 }
-_PICTURES = {JPEG: JPEG, "image/jpg": JPEG, PNG: PNG, "image/*": JPEG, "*/*": JPEG}
+# A blank between characters that are no separators of an Accept header.
+_BLANK = re.compile(r'(?<=[^\s,;="]) (?=[^\s,;="])')
 
 
 @dataclass(frozen=True, slots=True)
 class MediaRange:
-    """One entry of an Accept header: lower-case `media_type`, its parameters, and its weight."""
+    """One entry of an Accept header: lower-case `media_type`, its parameters, and its weight.
+
+    `refused` is what other entries refuse (`q=0`), multipart also as `multipart/related;TYPE`.
+    """
 
     media_type: str
     parameters: Mapping[str, str]
     quality: float
+    refused: frozenset[str] = frozenset()
+
+    def takes(self, media_type: str, of: str = "") -> bool:
+        """Whether this is `media_type`, or has it in its range and no other entry refuses it.
+
+        `of` is the type of the parts where it is multipart.
+        """
+        if self.media_type == media_type:
+            return True
+        every = _range(media_type)
+        refusals = {media_type, every, f"{media_type};{of}"}
+        return self.media_type in ("*/*", every) and not refusals & self.refused
 
 
 class Form(Enum):
@@ -84,19 +100,27 @@ class Representation:
 
 
 def accepted() -> list[MediaRange]:
-    """What the current client accepts; the query parameter wins over the header (PS3.18 8.3.3.1)."""
-    return media_ranges(request.args.get("accept") or request.headers.get("Accept", ""))
+    """What the current client accepts; the query parameter wins over the header (PS3.18 8.3.3.1).
+
+    A plus sign that is not encoded in a URL arrives as a blank, which no media type has in it.
+    """
+    parameter = _BLANK.sub("+", request.args.get("accept", ""))
+    return media_ranges(parameter or request.headers.get("Accept", ""))
 
 
 def media_ranges(header: str) -> list[MediaRange]:
     """The entries of an Accept header, best first, refused ones (`q=0`) left out; all of it where empty."""
-    found = []
+    found, refused = [], set()
     for entry in parse_list_header(header or "*/*"):
         media_type, _, rest = entry.partition(";")
         parameters = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(f";{rest}")}
-        quality = _quality(parameters.pop("q", "1"))
+        quality, media_type = _quality(parameters.pop("q", "1")), media_type.strip().lower()
         if quality > 0:
-            found.append(MediaRange(media_type.strip().lower(), parameters, quality))
+            found.append(MediaRange(media_type, parameters, quality))
+        elif "transfer-syntax" not in parameters:
+            parts = parameters.get("type", "").lower()
+            refused.add(f"{media_type};{parts}" if parts else media_type)
+    found = [replace(item, refused=frozenset(refused)) for item in found]
     return sorted(found, key=lambda item: -item.quality)
 
 
@@ -123,12 +147,10 @@ def choose_picture(ranges: list[MediaRange], *, single: bool) -> tuple[Form, str
     More than one always come in parts. Raises NotAcceptable.
     """
     for item in ranges:
-        if item.media_type in (MULTIPART, "multipart/*"):
-            wanted = _PICTURES.get(item.parameters.get("type", "*/*").lower())
-            if wanted is not None:
-                return Form.PARTS, wanted
-        elif item.media_type in _PICTURES:
-            return Form.SINGLE if single else Form.PARTS, _PICTURES[item.media_type]
+        in_parts = item.media_type in (MULTIPART, "multipart/*")
+        wanted = _picture(item, item.parameters.get("type", "*/*").lower() if in_parts else item.media_type)
+        if wanted is not None:
+            return Form.SINGLE if single and not in_parts else Form.PARTS, wanted
     raise NotAcceptable(f"this resource is served as {JPEG} and {PNG}; send Accept: {JPEG}")
 
 
@@ -160,28 +182,38 @@ def frame_type(syntax: str) -> str:
 
 def _frame_wishes(media_type: str, item: MediaRange) -> Iterable[Wish]:
     asked = item.parameters.get("transfer-syntax", "")
-    if media_type in (OCTETS, "application/*", "*/*"):
+    is_octets = media_type in (OCTETS, "application/*", "*/*")
+    if is_octets and (media_type == OCTETS or not {OCTETS, "application/*"} & item.refused):
         yield Wish(asked or EXPLICIT_LITTLE, item.quality, OCTETS)
         if media_type == "*/*" and not asked:
             yield Wish(ANY, 0.0, OCTETS)
         return
     for name, syntaxes in _FRAMES.items():
-        if media_type in (name, f"{name.partition('/')[0]}/*"):
+        if media_type == name or (media_type in (_range(name), "*/*") and name not in item.refused):
             for syntax in syntaxes:
                 if asked in ("", ANY, syntax):
                     yield Wish(syntax, item.quality, name)
 
 
+def _picture(item: MediaRange, media_type: str) -> str | None:
+    asked = replace(item, media_type=JPEG if media_type == "image/jpg" else media_type)
+    return next((served for served in (JPEG, PNG) if asked.takes(served)), None)
+
+
+def _range(media_type: str) -> str:
+    return f"{media_type.partition('/')[0]}/*"
+
+
 def _form(item: MediaRange, single: bool) -> Form | None:
     """What `item` asks for; None where it is nothing that instances are sent as."""
-    if item.media_type in ("*/*", "multipart/*"):
-        return Form.PARTS
     if item.media_type == MULTIPART:
         wanted = item.parameters.get("type", DICOM).lower()
         return Form.PARTS if wanted in (DICOM, "application/*", "*/*") else None
-    if item.media_type == ZIP:
-        return Form.ZIPPED
-    return Form.SINGLE if single and item.media_type == DICOM else None
+    if item.takes(MULTIPART, DICOM):
+        return Form.PARTS
+    if single and item.takes(DICOM):
+        return Form.SINGLE
+    return Form.ZIPPED if item.takes(ZIP) else None
 
 
 def _wishes(items: Iterable[MediaRange]) -> Iterable[Wish]:

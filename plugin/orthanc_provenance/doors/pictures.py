@@ -17,6 +17,12 @@ from .banner import Label, strip
 from .negotiate import JPEG
 
 MAX_SIDE = 8192
+MAX_ENLARGED = 1 << 24
+"""Up to so many pixels a picture is enlarged; one that has more by itself keeps them."""
+
+MAX_STORED = 1 << 26
+"""No frame of more pixels is rendered: the archive would hold all of them in memory, several times."""
+
 DEFAULT_QUALITY = 90
 _NUMBER = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _LINEAR, _EXACT, _SIGMOID = "linear", "linear-exact", "sigmoid"
@@ -71,10 +77,25 @@ def read_number(name: str, text: str) -> float:
     return float(text)
 
 
+def side_to_render(width: int, height: int, asked: Asked) -> int | None:
+    """The longer side to render a frame of this size with, None for its own: it is never enlarged there.
+
+    Raises NotEncodable for a frame without pixels or with more than `MAX_STORED`.
+    """
+    if not 0 < width * height <= MAX_STORED:
+        raise NotEncodable(f"a frame of {width} x {height} pixels is not rendered")
+    if asked.pixels or asked.fractions:
+        return None
+    side = max(_fitted_size((width, height), asked.box))
+    return side if side < max(width, height) else None
+
+
 def picture(rendered: bytes, asked: Asked, label: Label | None, media_type: str) -> bytes:
     """The picture in `media_type` from a `rendered` frame (PNG), with its label. Raises NotEncodable."""
     try:
         image: Image.Image = Image.open(io.BytesIO(rendered))
+        if image.width * image.height > MAX_STORED:
+            raise NotEncodable("the picture that Orthanc has rendered is too large")
         image.load()
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as problem:
         raise NotEncodable("the picture that Orthanc has rendered cannot be read") from problem
@@ -120,20 +141,24 @@ def _cut(image: Image.Image, asked: Asked) -> Image.Image:
 
 def _fitted(image: Image.Image, box: tuple[int, int] | None) -> Image.Image:
     """Scaled to fill `box` in one direction at least, its proportions kept (PS3.18 section 8.3.5.1.3)."""
-    size = _fitted_size(image, box)
+    size = _fitted_size(image.size, box)
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _fitted_size(image: Image.Image, box: tuple[int, int] | None) -> tuple[int, int]:
+def _fitted_size(size: tuple[int, int], box: tuple[int, int] | None) -> tuple[int, int]:
+    """Width and height within `box`, and within `MAX_ENLARGED` where they grow."""
     if box is None:
-        return image.size
-    scale = min(box[0] / image.width, box[1] / image.height)
-    return max(1, math.floor(image.width * scale)), max(1, math.floor(image.height * scale))
+        return size
+    width, height = size
+    scale = min(box[0] / width, box[1] / height)
+    if scale > 1:
+        scale = min(scale, max(1.0, math.sqrt(MAX_ENLARGED / (width * height))))
+    return max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
 
 
 def _labelled(image: Image.Image, box: tuple[int, int] | None, label: Label) -> Image.Image:
     """The picture below its strip, both within `box` as long as that has room for the letters."""
-    above = strip(label, _fitted_size(image, box)[0], box)
+    above = strip(label, _fitted_size(image.size, box)[0], box)
     image = _fitted(image, box and (box[0], max(1, box[1] - above.height)))
     width = max(image.width, above.width)
     found = Image.new("RGB", (width, image.height + above.height))

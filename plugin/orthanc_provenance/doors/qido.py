@@ -3,6 +3,9 @@
 Keys are all attributes that the index holds, by keyword or as eight hexadecimal digits, those of a Sequence
 as a path (`RequestAttributesSequence.RequestedProcedureID`), and those about provenance. An attribute that
 the index does not hold is refused as a key, and has no value as an `includefield`.
+
+Of a key that is repeated, Orthanc shows plugins the last only, and clients repeat `includefield`. Hence any
+one that is known brings all attributes that there are: an answer may hold more than was asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +32,6 @@ MAX_KEYS = 64
 MAX_VALUE = 1024
 MAX_VALUES = 32
 
-ALL = "all"
 TAGS = {
     **STUDY_ATTRIBUTES,
     **SERIES_ATTRIBUTES,
@@ -86,21 +88,18 @@ def _keywords() -> dict[str, str]:
 
 
 _KEYWORDS = _keywords()
-_FIELDS = {
-    **{f"{tag:08X}": keyword for keyword, tag in TAGS.items()},
-    **{keyword: keyword for keyword in TAGS},
-}
+_FIELDS = frozenset(("all", *TAGS, *(f"{tag:08X}" for tag in TAGS.values())))
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A query, the keywords of `include` to show besides what is shown anyhow (`ALL` for all there are).
+    """A query; `all_fields` where more is to be shown than what is shown anyhow.
 
     `fuzzy` where the client wished for more than literal matching.
     """
 
     query: Query
-    include: frozenset[str]
+    all_fields: bool
     fuzzy: bool
 
 
@@ -137,10 +136,11 @@ def read_query(level: Level, arguments: Iterable[tuple[str, str]], path: Mapping
         offset=_read_number("offset", given, 0, MAX_OFFSET),
     )
     fields = (name.strip() for value in given.get("includefield", ()) for name in value.split(","))
-    include = frozenset(
-        ALL if name == ALL else _FIELDS.get(name, _FIELDS.get(name.upper(), "")) for name in fields
-    )
-    return Asked(query, include, switches["fuzzymatching"])
+    return Asked(query, any(map(_is_known, fields)), switches["fuzzymatching"])
+
+
+def _is_known(field: str) -> bool:
+    return field in _FIELDS or field.upper() in _FIELDS
 
 
 def _read_arguments(arguments: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -30,8 +30,8 @@ from ..stamp.block import (
 from .dicom_json import attribute
 from .dicom_xml import DICOM_XML, dataset_xml
 from .multipart import Multipart, Part
-from .negotiate import DICOM_JSON, JSON, MULTIPART, MediaRange, media_ranges
-from .qido import ALL, MAX_LIMIT, SYNTHETIC_DATA, TAGS, Asked, private_tag, read_query
+from .negotiate import DICOM_JSON, JSON, MULTIPART, MediaRange, accepted
+from .qido import MAX_LIMIT, SYNTHETIC_DATA, TAGS, Asked, private_tag, read_query
 
 TOTAL = "X-Total-Count"
 _NOT_LITERAL = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
@@ -72,7 +72,7 @@ def search(view: View, level: Level, path: Mapping[str, str], root: str) -> Resp
     `path` are the UIDs in its path by keyword, `root` is the URL of the service. Raises BadRequest,
     NotAcceptable and IndexUnavailable.
     """
-    media_type = choose(media_ranges(request.args.get("accept") or request.headers.get("Accept", "")))
+    media_type = choose(accepted())
     asked = read_query(level, request.args.items(multi=True), path)
     found, total = view.search(asked.query)
     limit = asked.query.limit
@@ -91,12 +91,10 @@ def search(view: View, level: Level, path: Mapping[str, str], root: str) -> Resp
 def choose(ranges: list[MediaRange]) -> str:
     """The media type to answer with (PS3.18 section 10.6.4). Raises NotAcceptable."""
     for item in ranges:
-        if item.media_type in (DICOM_JSON, "application/*", "*/*"):
-            return DICOM_JSON
-        if item.media_type == JSON:
-            return JSON
-        wanted = item.parameters.get("type", DICOM_XML).lower()
-        if item.media_type == DICOM_XML or (item.media_type == MULTIPART and wanted == DICOM_XML):
+        for media_type in (DICOM_JSON, JSON, DICOM_XML):
+            if item.takes(media_type):
+                return media_type
+        if item.takes(MULTIPART, DICOM_XML) and item.parameters.get("type", DICOM_XML).lower() == DICOM_XML:
             return DICOM_XML
     raise NotAcceptable(
         f'this resource is served as {DICOM_JSON}, {JSON} and {MULTIPART}; type="{DICOM_XML}"; '
@@ -133,8 +131,8 @@ def _wanted(asked: Asked) -> dict[str, str]:
     """The keywords to show, with their tags: those of the level and all above it, and what is asked for."""
     depth = tuple(Level).index(asked.query.level)
     wanted = {keyword for level in _ANYHOW[: depth + 1] for keyword in level}
-    wanted |= set(asked.query.matches) | asked.include
-    if ALL in asked.include:
+    wanted |= set(asked.query.matches)
+    if asked.all_fields:
         wanted |= TAGS.keys()
     if wanted & REQUEST_ATTRIBUTES.keys():
         wanted.add("RequestAttributesSequence")

@@ -18,6 +18,7 @@ from ..errors import NotEncodable
 _PARTS = 4
 _SPAN = 3.0
 _TOP = 255
+_BAND = 1 << 18  # Pixels that are added up at once: sums take four times the memory of pictures, and more.
 _TABLE = 1 << 16  # As many values as Pillow wants for pictures of more than eight bits.
 
 
@@ -37,13 +38,23 @@ def bend(rendered: Sequence[bytes]) -> bytes:
         images = [Image.open(io.BytesIO(data)) for data in rendered]
         if any(image.mode != "L" for image in images):
             return rendered[0]
-        named = {f"part{number}": image for number, image in enumerate(images)}
-        total = ImageMath.lambda_eval(lambda given: sum((given[name] for name in named), 0), **named)
+        found = Image.new("L", images[0].size)
+        height = max(1, _BAND // found.width)
+        for top in range(0, found.height, height):
+            band = (0, top, found.width, min(top + height, found.height))
+            found.paste(_sum([image.crop(band) for image in images]).point(_curve(), "L"), band)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as problem:
         raise NotEncodable("a picture that Orthanc has rendered cannot be read") from problem
     out = io.BytesIO()
-    total.point(_curve(), "L").save(out, "PNG", compress_level=1)
+    found.save(out, "PNG", compress_level=1)
     return out.getvalue()
+
+
+def _sum(parts: Sequence[Image.Image]) -> Image.Image:
+    """The sums of the pixels, of 32 bits."""
+    named = {f"part{number}": part for number, part in enumerate(parts)}
+    total: Image.Image = ImageMath.lambda_eval(lambda given: sum((given[name] for name in named), 0), **named)
+    return total
 
 
 @cache

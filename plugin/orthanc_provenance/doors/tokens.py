@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..config import ROUTE_NAME
 from ..errors import TokenError
 from ..index.schema import query, unavailable
 from ..index.schema import tokens as table
@@ -63,11 +64,13 @@ class Tokens:
     def make(self, name: str, route: str, days: int, made_by: str) -> tuple[str, Token]:
         """A new token for `route`, valid for `days`: its text, which nobody can tell again, and the rest.
 
-        Raises TokenError for a name or a number of days that it cannot have.
+        Raises TokenError for a name, a route or a number of days that it cannot have.
         """
         name = name.strip()
         if not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise TokenError(f"the name of a token must have 1 to {MAX_NAME} printable characters")
+        if not ROUTE_NAME.fullmatch(route):
+            raise TokenError("the route of a token must be the name of one, such as research")
         if not 0 < days <= MAX_DAYS:
             raise TokenError(f"a token must be valid for 1 to {MAX_DAYS} days")
         now = int(self._clock())

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from ..errors import Withdrawn
+
 log = logging.getLogger(__name__)
 
 WsgiApp = Callable[..., Iterable[bytes]]
@@ -34,6 +36,8 @@ _UNDECODED = re.compile(r"[!\"$%'-~]*")  # printable ASCII without blank, # and 
 _REALM = re.compile(r'realm="([^"]*)"')
 # Headers that the host writes by itself with these statuses.
 _OF_THE_HOST = {401: frozenset(("www-authenticate",)), 405: frozenset(("allow",))}
+# Methods that the host does not pass on, but answers with 404.
+_NEVER_PASSED = frozenset(("HEAD", "OPTIONS"))
 _HOP_BY_HOP = frozenset(("connection", "content-length", "content-type", "transfer-encoding"))
 
 
@@ -144,6 +148,9 @@ class Bridge:
         try:
             head, ended = _gather(exchange)
         except BridgeError as problem:
+            if isinstance(problem.__cause__, Withdrawn):
+                output.SendHttpStatus(503, b"what was asked for is changing at this moment; try again\n")
+                return
             log.error("nothing was answered: %s", problem)
             output.SendHttpStatus(500, b"internal error; Orthanc's log says more\n")
             return
@@ -178,6 +185,9 @@ class Bridge:
             body = self._app(exchange.environ, start_response)
             if _hand_over(body, exchange):
                 exchange.put(None)
+        except Withdrawn as problem:
+            log.info("%s: %s", exchange.environ["PATH_INFO"], problem)
+            exchange.put(problem)
         # The boundary of a web request: whatever the app raises must end this exchange and no other.
         except Exception as problem:
             log.exception("the web app failed")
@@ -228,7 +238,8 @@ def _send_status(output: Any, exchange: _Exchange, body: bytes) -> None:
         realm = _REALM.search(headers.get("www-authenticate", ""))
         output.SendUnauthorized(realm.group(1) if realm else "")
     elif exchange.status == 405:
-        output.SendMethodNotAllowed(headers.get("allow", ""))
+        allowed = (method.strip() for method in headers.get("allow", "").split(","))
+        output.SendMethodNotAllowed(", ".join(method for method in allowed if method not in _NEVER_PASSED))
     else:
         # The host gives every answer but 200 the content type text/plain, and would send two.
         output.SendHttpStatus(exchange.status, body)

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _OLDEST_ORTHANC = (1, 12, 7)
 _DECODING_ORTHANC = (1, 13, 0)
-_HTTP_THREADS = 50  # Orthanc's default
+_HTTP_THREADS, _HTTP_PORT = 50, 8042  # Orthanc's defaults
 _STEP_SECONDS = 0.2
 _callbacks: list[Callable[..., Any]] = []
 
@@ -119,6 +119,7 @@ class Plugin:
         app = create_app(services, engine, self._status, describe(self._keys), self._catalogue)
         self._bridge = Bridge(
             app,
+            port=int(configuration.get("HttpPort", _HTTP_PORT)),
             threads=int(configuration.get("HttpThreadsCount", _HTTP_THREADS)),
             decodes=bool(orthanc.CheckVersionAdvanced(*_DECODING_ORTHANC)),
             scheme="https" if configuration.get("SslEnabled") is True else "http",

@@ -14,13 +14,13 @@ from typing import Any
 
 from flask import Flask, Response
 from sqlalchemy import Engine
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from ..doors import dicomweb
 from ..doors.requester import Requesters, install
 from ..doors.services import Services
 from ..doors.tokens import Tokens
-from ..errors import IndexUnavailable
+from ..errors import IndexUnavailable, Withdrawn
 from ..evidence.catalogue import Catalogue
 from . import api
 
@@ -52,6 +52,7 @@ def create_app(
     install(app, Requesters(services.settings.trusted_proxies, Tokens(engine).find))
     app.register_error_handler(HTTPException, _show)
     app.register_error_handler(IndexUnavailable, _show_closed)
+    app.register_error_handler(Withdrawn, _show_changing)
     app.after_request(_secure)
     return app
 
@@ -59,7 +60,8 @@ def create_app(
 def _show(problem: HTTPException) -> Response:
     """An error as JSON, with the headers that belong to it. Flask has logged what was not expected."""
     code = problem.code or 500
-    text = "internal error; Orthanc's log says more" if code >= 500 else problem.description
+    is_told = code < 500 or isinstance(problem, ServiceUnavailable)
+    text = problem.description if is_told else "internal error; Orthanc's log says more"
     response = Response(json.dumps({"error": text, "status": code}), code)
     for name, value in problem.get_headers():
         if name.lower() != "content-type":
@@ -68,13 +70,21 @@ def _show(problem: HTTPException) -> Response:
     return response
 
 
+def _show_changing(_problem: Withdrawn) -> Response:
+    """What was asked for changes while it is read, and nothing of the answer has been sent yet."""
+    return _try_later("what was asked for is changing at this moment; try again")
+
+
 def _show_closed(problem: IndexUnavailable) -> Response:
     """Research is closed. The reason may name files of the server, so that only the log has it.
 
     Whoever closed research has told why; to tell it for every request would flood the log.
     """
     log.info("a request found research closed: %s", problem)
-    text = "research is closed while the index is not available; try again later"
+    return _try_later("research is closed while the index is not available; try again later")
+
+
+def _try_later(text: str) -> Response:
     response = Response(json.dumps({"error": text, "status": 503}), 503, content_type="application/json")
     response.headers["Retry-After"] = str(_RETRY_SECONDS)
     return response
