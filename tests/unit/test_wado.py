@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import threading
 import tracemalloc
 from io import BytesIO
 
@@ -265,11 +266,17 @@ def test_an_object_that_takes_no_stamp_stays_in(archive: Archive, caplog: pytest
 
 @pytest.mark.parametrize("suffix", ["", "/metadata"])
 def test_research_that_closes_in_mid_stream_breaks_the_answer(archive: Archive, suffix: str) -> None:
-    ids = [archive.put("1.2", "1.2.1", f"1.2.1.{number}") for number in (1, 2)]
+    # More than are read before the first is sent.
+    for number in range(1, 7):
+        archive.put("1.2", "1.2.1", f"1.2.1.{number}")
     archive.flush()
+    read: list[str] = []
+    begun = threading.Event()
 
     def fail(instance: str) -> None:
-        if instance == ids[1]:
+        read.append(instance)
+        if len(read) == 6:
+            begun.wait(10)
             archive.writer.failure = "the disk is full"
 
     archive.on_read = fail
@@ -279,10 +286,11 @@ def test_research_that_closes_in_mid_stream_breaks_the_answer(archive: Archive, 
         buffered=False,
     )
     assert response.status_code == 200
-    received = []
+    parts = iter(response.response)
+    received = [next(parts)]
+    begun.set()
     with pytest.raises(IndexUnavailable):
-        received.extend(response.response)
-    assert received
+        received.extend(parts)
     assert not b"".join(received).endswith((b"--\r\n", b"]"))
 
 
