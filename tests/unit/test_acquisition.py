@@ -190,6 +190,91 @@ def test_what_a_converter_copied_from_its_input_is_hearsay(converter: str):
     assert Modifier.CONVERTED in assessment.modifiers
 
 
+# Templates: what a class asks of whoever writes it, filled in, and the device and moment that come with it.
+
+NAMED: Table = {
+    "Manufacturer": "Lab",
+    "DeviceSerialNumber": "1",
+    "AcquisitionDate": "20240101",
+    "AcquisitionTime": "101010",
+}
+TEMPLATES: dict[str, Table] = {
+    "a tube voltage": {"SOPClassUID": CT, "Modality": "CT", "KVP": "120"},
+    "a sequence": {"SOPClassUID": MR, "Modality": "MR", "ScanningSequence": "SE"},
+    "a sequence with its times and echo train": {
+        "SOPClassUID": MR,
+        "Modality": "MR",
+        "ScanningSequence": "SE",
+        "RepetitionTime": "500",
+        "EchoTime": "15",
+        "EchoTrainLength": "1",
+    },
+    "a radiograph with a tube voltage": {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1",
+        "Modality": "CR",
+        "KVP": "80",
+    },
+    "a detector of some type": {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1",
+        "Modality": "DX",
+        "DetectorType": "DIRECT",
+        "PixelIntensityRelationship": "LIN",
+        "ImagerPixelSpacing": ["0.1", "0.1"],
+    },
+    "ultrasound of a scanner with a name": {
+        "SOPClassUID": US,
+        "Modality": "US",
+        "ManufacturerModelName": "x",
+        "SoftwareVersions": "1",
+    },
+}
+
+
+@pytest.mark.parametrize("table", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_a_template_that_is_filled_in_is_not_acquired(table: Table):
+    assert judge(table, NAMED, GEOMETRY).origin is Origin.UNDETERMINED
+
+
+@pytest.mark.parametrize(
+    ("table", "more"),
+    [
+        (TEMPLATES["a tube voltage"], {"XRayTubeCurrent": "100"}),
+        (TEMPLATES["a sequence with its times and echo train"], {"MagneticFieldStrength": "1.5"}),
+        (TEMPLATES["a radiograph with a tube voltage"], {"ExposureTime": "10"}),
+        (TEMPLATES["a detector of some type"], {"ExposureIndex": "300"}),
+        (
+            TEMPLATES["ultrasound of a scanner with a name"],
+            {"SequenceOfUltrasoundRegions": [{"PhysicalDeltaX": 0.03, "PhysicalDeltaY": 0.03}]},
+        ),
+    ],
+)
+def test_one_more_value_of_physics_makes_it_acquired(table: Table, more: Table):
+    assert judge(table, NAMED, GEOMETRY, more).origin is Origin.ACQUIRED
+
+
+THIN = {
+    "more-es-pentax-video": [
+        "Manufacturer",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "SoftwareVersions",
+        "AcquisitionDateTime",
+        "ImageType",
+    ],
+    "less-tomotherapy": ["KVP", "DeviceSerialNumber", "SoftwareVersions", "AcquisitionDate", "ImageType"],
+    "us-logiq-1997": ["NumberOfStages", "SoftwareVersions", "DeviceSerialNumber"],
+    "less-cr-minimal": ["PlateType", "DeviceSerialNumber", "AcquisitionTime"],
+}
+
+
+@pytest.mark.parametrize(("name", "missing"), [(name, one) for name, all_ in THIN.items() for one in all_])
+def test_of_a_thin_header_nothing_is_dispensable(name: str, missing: str):
+    header = next(case.header for case in REAL if case.name == name)
+    assert judge(header).origin is Origin.ACQUIRED
+    rest = {key: value for key, value in header.items() if key != missing}
+    assert judge(rest).origin is Origin.UNDETERMINED
+
+
 # Captures
 
 SCANNER: Table = {

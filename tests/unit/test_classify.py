@@ -13,7 +13,9 @@ from evidence_samples import CT, DATA, REAL_CT, Table, labels
 from orthanc_provenance.cli import main
 from orthanc_provenance.commands import classify
 from orthanc_provenance.commands.files import FIRST_READ, read_file_header
-from orthanc_provenance.evidence.examples import example_header
+from orthanc_provenance.dicom.encode import encode
+from orthanc_provenance.dicom.scan import Encoding
+from orthanc_provenance.evidence.examples import example_elements, example_header
 
 SYNTHETIC: Table = {"SyntheticData": "YES", "Manufacturer": "DICOMator", "SOPInstanceUID": "1.2.3"}
 
@@ -67,6 +69,35 @@ def test_folders_are_walked_in_order_and_bad_files_do_not_stop_the_run(
     assert names == ["c.dcm", "a/empty", "a/notes.txt", "b/1.dcm", "b/2.dcm", "missing.dcm"]
     assert [set(result) == {"path", "error"} for result in results] == [False, True, True, False, False, True]
     assert all(result["error"] for result in results if "error" in result)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"root:x:0:0:root:/root:/bin/sh\n",
+        b"ABCDEFGHIJKLMNOP",
+        b"\x7fELF\x02\x01\x01\0" + bytes(64),
+        b"%PDF-1.7 and so on",
+        b"<html></html>",
+        b"\x89PNG\r\n\x1a\n" + bytes(64),
+    ],
+    ids=["passwd", "capitals", "elf", "pdf", "html", "png"],
+)
+def test_what_is_no_dicom_file_is_told_to_be_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+):
+    (tmp_path / "file").write_bytes(content)
+    _, (result,) = run(capsys, tmp_path / "file")
+    assert "no DICOM object" in str(result["error"])
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_a_bare_data_set_is_still_read(tmp_path: Path, capsys: pytest.CaptureFixture[str], explicit: bool):
+    encoding = Encoding(explicit=explicit)
+    elements = example_elements(SYNTHETIC)
+    (tmp_path / "bare").write_bytes(b"".join(encode(tag, element, encoding) for tag, element in elements))
+    _, (result,) = run(capsys, tmp_path / "bare")
+    assert result["origin"] == "simulated"
 
 
 def test_the_table_is_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

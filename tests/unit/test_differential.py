@@ -78,11 +78,11 @@ KEPT = {
 # Those that cannot be read at all.
 UNREADABLE = {
     "rtplan_truncated.dcm": "cut off",
-    "no_meta.dcm": "cut off",
+    "no_meta.dcm": "no DICOM object",
     "ExplVR_BigEndNoMeta.dcm": "cut off",
     "meta_missing_tsyntax.dcm": "no data element",
     "nested_priv_SQ.dcm": "no data element",
-    "README": "cut off",
+    "README": "no DICOM object",
 }
 FILES = real_files() + all_bundled_files()
 STAMPED = [path for path in FILES if path.name not in KEPT.keys() | UNREADABLE.keys()]

@@ -44,7 +44,7 @@ def test_a_guard_that_finds_nothing_says_so():
 
 def test_an_exception_is_told_in_words():
     table = {"Manufacturer": "Xoran Technologies", "ManufacturerModelName": "xCAT"}
-    found = held_off(table, "simulator.named")
+    found = held_off(table, "simulator.xcat-word")
     assert (found.guard, found.guard_found) == ("unless Manufacturer token Xoran", "Xoran Technologies")
 
 

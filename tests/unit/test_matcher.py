@@ -169,7 +169,7 @@ def test_of_the_frames_only_the_first_is_looked_at():
 
 
 def test_our_own_contributing_equipment_is_no_evidence():
-    item = {"Manufacturer": GATEWAY, "ManufacturerModelName": "StyleGAN2"}
+    (item,) = equipment(GATEWAY, "StyleGAN2", "109103")
     assert found({"ContributingEquipmentSequence": [item]}) == {}
     assert "generator.gan" in found({"ContributingEquipmentSequence": [{**item, "Manufacturer": "x"}]})
 
@@ -211,8 +211,11 @@ def test_acquisition_attributes_of_another_kind_of_object_are_none():
 def test_acquisition_evidence_repeats_no_serial_number_and_no_time():
     table = {
         "SOPClassUID": REAL_CT["SOPClassUID"],
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
         "KVP": "50",
         "Manufacturer": "XEOS",
+        "ManufacturerModelName": "AURA 10",
+        "SoftwareVersions": "1.7.0",
         "DeviceSerialNumber": "A10001",
         "AcquisitionDate": "20240530",
         "AcquisitionTime": "110246",

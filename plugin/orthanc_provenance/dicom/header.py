@@ -10,7 +10,7 @@ import zlib
 
 from ..errors import HeaderError
 from .dataset import MAX_IN_ITEMS, Dataset
-from .scan import PIXEL_GROUP, Encoding, scan_elements
+from .scan import LONG_VRS, PIXEL_GROUP, SHORT_VRS, UNDEFINED, Encoding, scan_elements
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -20,6 +20,8 @@ DEFLATED_SYNTAXES = frozenset((DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.1000
 """Those in which the Data Set is deflated as a whole: PS3.5 A.5, and where pixels lie elsewhere, A.7."""
 MAX_INFLATED = 1 << 29
 _PREAMBLE = 132
+_LONGEST_FIRST = 1 << 16
+_KNOWN_VRS = LONG_VRS | SHORT_VRS
 _TRANSFER_SYNTAX = 0x00020010
 _DATASET = 0x00030000
 
@@ -99,9 +101,16 @@ def _inflate(data: bytes) -> tuple[bytes, bool]:
 
 
 def _guess_syntax(data: bytes, start: int) -> str:
-    """Explicit or Implicit VR Little Endian, told by whether a VR follows the first tag."""
+    """Explicit or Implicit VR Little Endian, told by whether a VR follows the first tag.
+
+    Raises HeaderError where nothing else says that this is DICOM and the first element is not like one: what
+    stands first in a Data Set is short, while four characters of a text make a length of half a gigabyte.
+    """
     group = int.from_bytes(data[start : start + 2], "little")
-    if len(data) < start + 8 or not 0x0002 <= group <= 0x7FE0:
-        raise HeaderError("no DICOM object: neither a DICM prefix nor a data element; is this a DICOM file?")
     vr = data[start + 4 : start + 6]
-    return EXPLICIT_LITTLE if vr.isalpha() and vr.isupper() else IMPLICIT_LITTLE
+    length = int.from_bytes(data[start + 4 : start + 8], "little")
+    explicit = vr in _KNOWN_VRS if start == 0 else vr.isalpha() and vr.isupper()
+    is_like_one = explicit or start > 0 or length <= _LONGEST_FIRST or length == UNDEFINED
+    if len(data) < start + 8 or not 0x0002 <= group <= 0x7FE0 or not is_like_one:
+        raise HeaderError("no DICOM object: neither a DICM prefix nor a data element; is this a DICOM file?")
+    return EXPLICIT_LITTLE if explicit else IMPLICIT_LITTLE

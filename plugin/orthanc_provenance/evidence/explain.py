@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from ..dicom.header import Header
 from ..model import Evidence
 from .marker import Marker
-from .matcher import evidence, holds, match, patterns_found, quoted, values_at
+from .matcher import Place, evidence, holds, match, patterns_found, quoted, values_at
 from .plan import HasPlan
+from .purpose import heard
 
 _SHOWN = 3
 
@@ -50,10 +51,17 @@ def explain(catalogue: HasPlan, header: Header) -> Explanation:
         for hit in hits:
             found = evidence(column.path, place, hit)
             key = (found.marker, found.attribute)
-            reason = _reason(hit[1], header)
+            reason = _purpose(hit[1], place) or _reason(hit[1], header)
             if reason is not None and key not in held_off:
                 held_off[key] = HeldOff(found.marker, found.attribute, found.value, *reason)
     return Explanation(match(catalogue, header), tuple(held_off[key] for key in sorted(held_off)))
+
+
+def _purpose(marker: Marker, place: Place) -> tuple[str, str] | None:
+    """Why `marker` is not heard in an Item of Contributing Equipment, and the purposes of that."""
+    if heard(marker, place.purposes) is None:
+        return "unless it was there for another purpose", ", ".join(sorted(map(quoted, place.purposes)))
+    return None
 
 
 def _reason(marker: Marker, header: Header) -> tuple[str, str] | None:

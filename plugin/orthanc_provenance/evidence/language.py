@@ -28,21 +28,15 @@ from difflib import get_close_matches
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
 from ..dicom.scan import Tag
+from .effort import refuse_endless
 
 MAX_INPUT = 1024
 KINDS = ("equals", "token", "prefix", "words", "regex", "code", "present")
 _MAX_REGEX = 300
-_MAX_UNBOUNDED = 2
-_MAX_REPEATS = 64
 _KEYWORDS_OF_NEWER_EDITIONS = {"SyntheticData": 0x0008001C}
 _STANDARD = re.compile(r"^\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-f]{4})\)?$")
 _PRIVATE = re.compile(r"""^\(([0-9A-Fa-f]{4}),["']([^"']{1,64})["'],(?:xx)?([0-9A-Fa-f]{2})\)$""")
 _BLANKS = {ord(letter): ord(" ") for letter in "-_"}
-_ONE_LETTER = re.compile(r"\\.|\[\^?\]?[^\]]*\]")
-_BACK_REFERENCE = re.compile(r"\\[1-9]|\(\?P=")
-_QUANTIFIED_GROUP = re.compile(r"\)[*+{]")
-_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
-_REPEATS = re.compile(r"\{(?:\d*,)?(\d+)\}")
 _LONG_TEXT = frozenset({"ST", "LT", "UT", "UR"})
 
 _ITEM = "ContributingEquipmentSequence>"
@@ -248,25 +242,15 @@ def _joined(words: tuple[str, ...]) -> str:
             raise ValueError(
                 f"a regular expression of {len(word)} characters; write at most {_MAX_REGEX} characters each"
             )
-        _refuse_endless(word)
+        try:
+            refuse_endless(word, MAX_INPUT)
+        except re.error as problem:
+            raise _no_regex(problem) from problem
     return "|".join(f"(?:{word})" for word in words)
 
 
-def _refuse_endless(expression: str) -> None:
-    """Raise ValueError where a search may take longer than a sender can wait: Python's search backtracks."""
-    letters = _ONE_LETTER.sub("x", expression)
-    if _QUANTIFIED_GROUP.search(letters) or _BACK_REFERENCE.search(expression):
-        raise ValueError(
-            f"{expression!r} nests quantifiers or refers back, which may never end; repeat single letters and"
-            " classes, no groups"
-        )
-    if len(_UNBOUNDED.findall(letters)) > _MAX_UNBOUNDED or any(
-        int(times) > _MAX_REPEATS for times in _REPEATS.findall(letters)
-    ):
-        raise ValueError(
-            f"{expression!r} repeats too much; write * and + at most {_MAX_UNBOUNDED} times, and {{n}} up to"
-            f" {_MAX_REPEATS}"
-        )
+def _no_regex(problem: re.error) -> ValueError:
+    return ValueError(f"no regular expression: {problem}; write one of Python's module re")
 
 
 def _searcher(expression: str, letters: Mapping[int, int] | None = None) -> Callable[[str], str | None]:
@@ -274,7 +258,7 @@ def _searcher(expression: str, letters: Mapping[int, int] | None = None) -> Call
     try:
         compiled = re.compile(expression, re.IGNORECASE)
     except re.error as problem:
-        raise ValueError(f"no regular expression: {problem}; write one of Python's module re") from problem
+        raise _no_regex(problem) from problem
 
     def find(value: str) -> str | None:
         text = value[:MAX_INPUT]

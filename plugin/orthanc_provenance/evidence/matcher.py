@@ -12,13 +12,14 @@ from typing import NamedTuple
 from ..dicom.dataset import Dataset, tag_name
 from ..dicom.header import Header
 from ..dicom.scan import Tag
-from ..model import Evidence
+from ..model import Evidence, Strength
 from .guard import Condition, Guard
 from .language import AttributePath, Step
 from .plan import Branch, Column, HasPlan, Hit, Plan, values
+from .purpose import MODIFYING, heard, purposes_of
 
 GATEWAY = "orthanc-provenance"
-"""Manufacturer of our own Contributing Equipment Item, which is no evidence of anything but our passage."""
+"""Manufacturer of our own Item of Modifying Equipment, which is no evidence of anything but our passage."""
 
 MAX_VALUE = 128
 _MAX_VISITED = 1024
@@ -28,11 +29,15 @@ _PER_FRAME_GROUPS = 0x52009230
 
 
 class Place(NamedTuple):
-    """Where a path has led: the Data Set that holds the element, its tag, and the way there."""
+    """Where a path has led: the Data Set that holds the element, its tag, and the way there.
+
+    `purposes` are those of the Item of Contributing Equipment on the way, if there is one.
+    """
 
     dataset: Dataset
     tag: Tag
     way: str
+    purposes: frozenset[str] = frozenset()
 
 
 def match(catalogue: HasPlan, header: Header) -> tuple[Evidence, ...]:
@@ -50,7 +55,13 @@ def match_plan(plan: Plan, header: Header) -> tuple[Evidence, ...]:
         for hit in hits:
             marker = hit[1]
             key = (marker.id, column.path.text)
-            if key not in found and all(holds(guard, header) for guard in marker.guards):
+            strength = heard(marker, place.purposes)
+            # The same name may be words in one Item and more in the next.
+            if strength is None or (key in found and found[key].strength is not Strength.TEXT):
+                continue
+            if (key not in found or strength is not Strength.TEXT) and all(
+                holds(guard, header) for guard in marker.guards
+            ):
                 found[key] = evidence(column.path, place, hit)
     return tuple(found[key] for key in sorted(found))
 
@@ -98,17 +109,23 @@ def _branches(plan: Plan, header: Header) -> Iterator[tuple[Tag, Branch]]:
 
 def _walk_branch(header: Header, tag: Tag, branch: Branch) -> Iterator[tuple[Column, Place]]:
     """All places in the Sequence `tag` that columns look at, visiting at most 1,024 Items."""
-    waiting = [(item, branch, way) for item, way in _items(header, tag, "")]
+    equipment = tag == _CONTRIBUTING_EQUIPMENT
+    waiting = [
+        (item, branch, way, purposes_of(item) if equipment else frozenset())
+        for item, way in _items(header, tag, "")
+    ]
     for _ in range(_MAX_VISITED):
         if not waiting:
             return
-        dataset, branch, way = waiting.pop()
+        dataset, branch, way, purposes = waiting.pop()
         for step, column in branch.columns:
             if (found := _tag_of(step, dataset)) in dataset.elements:
-                yield column, Place(dataset, found, way)
+                yield column, Place(dataset, found, way, purposes)
         for step, below in branch.sequences.items():
             if (found := _tag_of(step, dataset)) in dataset.elements:
-                waiting.extend((item, below, onward) for item, onward in _items(dataset, found, way))
+                waiting.extend(
+                    (item, below, onward, purposes) for item, onward in _items(dataset, found, way)
+                )
 
 
 def _walk(header: Header, steps: tuple[Step, ...]) -> Iterator[Place]:
@@ -140,10 +157,16 @@ def _items(dataset: Dataset, tag: Tag, way: str) -> list[tuple[Dataset, str]]:
     found = [
         (item, f"{way}{tag_name(tag)}[{number}]>")
         for number, item in enumerate(dataset.items(tag, limit), 1)
-        if tag != _CONTRIBUTING_EQUIPMENT or item.text(_MANUFACTURER) != GATEWAY
+        if tag != _CONTRIBUTING_EQUIPMENT or not _is_our_passage(item)
     ]
     found.reverse()
     return found
+
+
+def _is_our_passage(item: Dataset) -> bool:
+    """Whether an Item of Contributing Equipment is the one that we stamp. Under our name alone, others may
+    say what they like of how the object was made: that is heard."""
+    return item.text(_MANUFACTURER) == GATEWAY and purposes_of(item) == {MODIFYING}
 
 
 def holds(guard: Guard, header: Header) -> bool:
@@ -174,13 +197,14 @@ def evidence(path: AttributePath, place: Place, hit: Hit) -> Evidence:
     """What `hit` is in the words of the model; of the value, 128 printable characters."""
     index, marker, value = hit
     item = f"[{index}]" if path.is_sequence else ""
+    strength = heard(marker, place.purposes)
     return Evidence(
         marker=marker.id,
         attribute=f"{place.way}{tag_name(place.tag)}{item}",
         value=quoted(value),
         axis=marker.axis,
         says=marker.says,
-        strength=marker.strength,
+        strength=strength or marker.strength,
     )
 
 

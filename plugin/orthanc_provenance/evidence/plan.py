@@ -68,11 +68,11 @@ class Column:
 def values(path: AttributePath, dataset: Dataset, tag: Tag) -> tuple[str, ...]:
     """The values, or the codes of the Items, of the element `tag` of `dataset`, which `path` has led to."""
     if path.is_sequence:
-        return _item_codes(dataset, tag)
+        return item_codes(dataset, tag)
     return (dataset.whole_text(tag),) if path.is_long_text else dataset.texts(tag)
 
 
-def _item_codes(dataset: Dataset, tag: Tag) -> tuple[str, ...]:
+def item_codes(dataset: Dataset, tag: Tag) -> tuple[str, ...]:
     """Each Item of a Sequence as `SCHEME:VALUE`, or as `item` where it is no code (PS3.3 section 8)."""
     codes = []
     for item in dataset.items(tag, _MAX_ITEMS):
