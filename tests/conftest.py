@@ -27,11 +27,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("orthanc_version", [name.strip() for name in versions], scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for a server needs an Orthanc: `-m "not orthanc"` leaves these out."""
+    """Whoever asks for a server needs an Orthanc: `-m "not orthanc"` leaves these out.
+
+    Where several processes share the work, each version is one's own, so that its shared server starts once.
+    """
     for item in items:
-        if "orthanc_version" in getattr(item, "fixturenames", ()):
+        version = getattr(item, "callspec", None) and item.callspec.params.get("orthanc_version")
+        if version:
             item.add_marker(pytest.mark.orthanc)
+        item.add_marker(pytest.mark.xdist_group(version or item.path.name))
 
 
 @pytest.fixture(scope="session")
