@@ -94,7 +94,7 @@ def test_a_missing_markers_directory_is_an_error_that_says_what_to_do(tmp_path: 
         ('equals = "Dream Factory"', 'regex = "a{65}"', "repeats too much"),
         ('equals = "Dream Factory"', "regex = '(a)\\1'", "refers back"),
         ('equals = "Dream Factory"', 'regex = "("', "no regular expression"),
-        ('equals = "Dream Factory"', f'regex = "{"x" * 301}"', "300 characters"),
+        ('equals = "Dream Factory"', f'regex = "{"x" * 501}"', "500 characters"),
         ('equals = "Dream Factory"', 'equals = "a"\ntoken = "b"', "2 patterns"),
         ('equals = "Dream Factory"', "equals = []", "text or a list"),
         ('equals = "Dream Factory"', "present = false", "only be true"),

@@ -69,10 +69,10 @@ def test_an_override_that_meets_a_false_friend_leaves_the_shipped_entry_in_force
 
 
 def test_a_false_friend_of_a_site_does_not_silence_a_shipped_marker(tmp_path: Path):
-    friend = FRIEND.replace("Dream Factory", "StyleGAN2")
+    friend = FRIEND.replace("Dream Factory", "MAISI")
     catalogue = load_site(tmp_path, a=friend)
     (problem,) = catalogue.problems
-    assert "entry site.dream: the shipped marker generator.gan matches it; override" in str(problem)
+    assert "entry site.dream: the shipped marker generator.medical matches it; override" in str(problem)
     assert catalogue.revision == shipped().revision
 
 

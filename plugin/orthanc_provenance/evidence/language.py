@@ -32,7 +32,7 @@ from .effort import refuse_endless
 
 MAX_INPUT = 1024
 KINDS = ("equals", "token", "prefix", "words", "regex", "code", "present")
-_MAX_REGEX = 300
+_MAX_REGEX = 500
 _KEYWORDS_OF_NEWER_EDITIONS = {"SyntheticData": 0x0008001C}
 _STANDARD = re.compile(r"^\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-f]{4})\)?$")
 _PRIVATE = re.compile(r"""^\(([0-9A-Fa-f]{4}),["']([^"']{1,64})["'],(?:xx)?([0-9A-Fa-f]{2})\)$""")
