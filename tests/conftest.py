@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / "scripts"))
@@ -23,21 +25,32 @@ if TYPE_CHECKING:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test on an Orthanc runs on each version in PROVENANCE_ORTHANC, by default on both."""
     if "orthanc_version" in metafunc.fixturenames:
-        versions = os.environ.get("PROVENANCE_ORTHANC", "1.12,1.13").split(",")
-        metafunc.parametrize("orthanc_version", [name.strip() for name in versions], scope="session")
+        metafunc.parametrize("orthanc_version", _versions(), scope="session")
 
 
-@pytest.hookimpl(tryfirst=True)
+def _versions() -> list[str]:
+    return [name.strip() for name in os.environ.get("PROVENANCE_ORTHANC", "1.12,1.13").split(",")]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for a server needs an Orthanc: `-m "not orthanc"` leaves these out.
-
-    Where several processes share the work, each version is one's own, so that its shared server starts once.
-    """
+    """Whoever asks for a server needs an Orthanc: `-m "not orthanc"` leaves these out."""
     for item in items:
-        version = getattr(item, "callspec", None) and item.callspec.params.get("orthanc_version")
-        if version:
+        if "orthanc_version" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.orthanc)
-        item.add_marker(pytest.mark.xdist_group(version or item.path.name))
+
+
+class OneProcessPerVersion(LoadScopeScheduling):
+    """All tests on one version of Orthanc go to one process, which starts its shared servers once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, parameters = nodeid.partition("[")
+        parts = parameters.removesuffix("]").split("-")
+        return next((version for version in _versions() if version in parts), file.partition("::")[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneProcessPerVersion:
+    """How processes share the tests: by version, the others by file."""
+    return OneProcessPerVersion(config, log)
 
 
 @pytest.fixture(scope="session")

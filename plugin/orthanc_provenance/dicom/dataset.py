@@ -36,7 +36,7 @@ class Dataset:
     Specific Character Set in force, with what cannot be decoded replaced: a broken value never raises.
     """
 
-    __slots__ = ("_encodings", "_items", "_left", "_parent", "buffer", "elements", "encoding")
+    __slots__ = ("_creators", "_encodings", "_items", "_left", "_parent", "buffer", "elements", "encoding")
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Dataset:
         # Shared by all Items of one object, however often and from wherever they are asked for.
         self._left: Budget = parent._left if parent is not None else Budget(max_in_items)
         self._encodings: list[str] | None = None
+        self._creators: tuple[Tag, ...] | None = None
 
     def __contains__(self, tag: Tag) -> bool:
         return tag in self.elements
@@ -70,6 +71,8 @@ class Dataset:
         decoded = self._decode(tag)
         if not decoded:
             return ()
+        if "\\" not in decoded:
+            return (decoded.strip(" \0"),)
         return tuple(part.strip(" \0") for part in decoded.split("\\"))
 
     def text(self, tag: Tag) -> str:
@@ -98,6 +101,13 @@ class Dataset:
         if found is None:
             found = self._items[tag, limit] = tuple(self._iterate_items(tag, limit))
         return found
+
+    @property
+    def private_creators(self) -> tuple[Tag, ...]:
+        """The tags of Private Creators, (gggg,0010-00FF) of an odd group (PS3.5 section 7.8.1)."""
+        if self._creators is None:
+            self._creators = tuple([tag for tag in self.elements if tag & 0x1FF00 == 0x10000])
+        return self._creators
 
     def private(self, creator: str, group: int, element: int) -> Tag | None:
         """The tag that (group, xx`element`) of `creator`'s block has in this Data Set (PS3.5 section 7.8.1).

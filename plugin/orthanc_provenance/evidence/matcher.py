@@ -88,8 +88,7 @@ def patterns_found(plan: Plan, header: Header) -> Iterator[tuple[Column, Place, 
 def _private(plan: Plan, header: Header) -> Iterator[tuple[Column, Tag]]:
     """The private elements that columns look at, by the creators of their blocks (PS3.5 section 7.8.1)."""
     elements = header.elements
-    # A Private Creator is (gggg,0010-00FF) of an odd group; most of them interest no marker.
-    for creator in [tag for tag in elements if tag & 0x1FF00 == 0x10000]:
+    for creator in header.private_creators:
         if creator >> 16 in plan.private_groups:
             block = (creator >> 16, header.text(creator).upper())
             for column in plan.private.get(block, ()):

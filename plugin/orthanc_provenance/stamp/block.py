@@ -20,7 +20,6 @@ IDENTITY_REMOVED = "identity-removed"
 DEFACED = "defaced"
 NO_PRIVACY = "none"
 _CREATORS = range((GROUP << 16) | 0x10, (GROUP << 16) | 0x100)
-_CREATOR_TAGS = frozenset(_CREATORS)
 _LONG_STRING = 64
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -198,9 +197,8 @@ def read_stamps(dataset: Dataset) -> tuple[Stamp, ...]:
 
     Not where it reserves its block for nothing: an empty one at the end would leave no place for a stamp.
     """
-    if _CREATOR_TAGS.isdisjoint(dataset.elements):
-        return ()
-    blocks = (tag & 0xFF for tag in _CREATORS if tag in dataset and dataset.text(tag) == CREATOR)
+    creators = sorted(tag for tag in dataset.private_creators if tag >> 16 == GROUP)
+    blocks = (tag & 0xFF for tag in creators if dataset.text(tag) == CREATOR)
     found = (_read_block(dataset, block) for block in blocks)
     return tuple(stamp for stamp in found if stamp.says_something)
 
