@@ -75,6 +75,8 @@ def started(*arguments: object, errors: int = subprocess.PIPE) -> Iterator[subpr
     """A run with two workers, in a process group of its own."""
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, "classify", *map(str, arguments), "--jobs", "2"],
+        # What a buffer has taken behind the first line would be lost to `communicate`.
+        bufsize=0,
         stdout=subprocess.PIPE,
         stderr=errors,
         env={**os.environ, "PYTHONPATH": str(Path(orthanc_provenance.__file__).parents[1])},
