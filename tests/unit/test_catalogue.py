@@ -106,6 +106,7 @@ def test_a_missing_markers_directory_is_an_error_that_says_what_to_do(tmp_path: 
         ("examples.no_match", "examples.no_macth", "match and no_match"),
         ("examples.match", 'guard.mood = "good"\nexamples.match', "unknown guard 'mood'"),
         ("examples.match", 'guard.modalities = "CT"\nexamples.match', "did you mean modality"),
+        ("examples.match", 'guard.content = "images"\nexamples.match', "known is results"),
         ("examples.match", 'guard.attributes = "CT"\nexamples.match', "list of tables"),
         ("examples.match", "guard.unless = [{ all = [] }]\nexamples.match", "list of tables"),
         ("examples.match", guard("KVP", 'equal = "1"'), "unknown key 'equal'.*did you mean equals"),

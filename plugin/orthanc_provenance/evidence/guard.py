@@ -3,6 +3,8 @@
 In a marker file, under the key `guard`:
 
 * `modality`, `manufacturer` (whole words), `sop_class`: a text or a list of texts of which one must fit
+* `content`     `"results"`: segmentations, reports, annotations, maps, plans, and captures, which hold what
+                was found in images or shown of them, and are none that a scanner takes (PS3.4 section B.5)
 * `attributes`  a list of conditions, each of which must hold
 * `unless`      a list of conditions, of which none may hold; `{ all = [...] }` joins several into one
 
@@ -32,7 +34,15 @@ _SHORTHANDS = {
     "manufacturer": ("Manufacturer", "token"),
     "sop_class": ("SOPClassUID", "equals"),
 }
-_KEYS = (*_SHORTHANDS, "attributes", "unless")
+# Without a SOP class the modality tells.
+_CONTENTS = {
+    "results": (
+        ["SOPClassUID", "Modality"],
+        r"^1\.2\.840\.10008\.5\.1\.4\.1\.1\.(7$|7\.[1-4]$|11\.\d|30$|66\.[4-7]$|67$|88\.\d|104\.\d|481\.3$)"
+        r"|^(SEG|SR|RTSTRUCT|PR|KO)$",
+    ),
+}
+_KEYS = (*_SHORTHANDS, "content", "attributes", "unless")
 
 Table = Mapping[str, Any]
 
@@ -76,6 +86,8 @@ def parse_guards(value: object) -> tuple[Guard, ...]:
         if key in _SHORTHANDS:
             path, kind = _SHORTHANDS[key]
             guards.append(Guard((Condition(parse_paths(path), parse_pattern(kind, found)),)))
+        elif key == "content":
+            guards.append(Guard((_content(found),)))
         elif key == "attributes":
             guards.extend(Guard((_condition(table),)) for table in _tables(key, found))
         elif key == "unless":
@@ -83,6 +95,13 @@ def parse_guards(value: object) -> tuple[Guard, ...]:
         else:
             raise ValueError(f"unknown guard {key!r}; known are {', '.join(_KEYS)}{did_you_mean(key, _KEYS)}")
     return tuple(guards)
+
+
+def _content(value: object) -> Condition:
+    if not isinstance(value, str) or value not in _CONTENTS:
+        raise ValueError(f"guard.content is {value!r}; known is {', '.join(_CONTENTS)}")
+    attributes, expression = _CONTENTS[value]
+    return Condition(readable_paths(attributes), parse_pattern("regex", expression))
 
 
 def _tables(key: str, value: object) -> list[Table]:
